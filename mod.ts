@@ -71,7 +71,7 @@ export type {
   TokenLogprob,
   TokenRequest,
 } from "./core/engine.ts";
-export type { LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec } from "./core/model/spec.ts";
+export type { IndexerSpec, LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec } from "./core/model/spec.ts";
 export type { Int4Spec } from "./core/model/int4/int4_spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";

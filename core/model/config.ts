@@ -8,6 +8,7 @@ import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
+import { deepseekV32, glmMoeDsa } from "./families/deepseek_v32.ts";
 import { FieldError } from "./families/field_checks.ts";
 import { longcatFlash } from "./families/longcat_flash.ts";
 import { mistral4 } from "./families/mistral4.ts";
@@ -25,6 +26,9 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   deepseek_v3: deepseekV3,
   // Kimi-K2 is the V3 architecture with other sizes.
   kimi_k2: deepseekV3,
+  deepseek_v32: deepseekV32,
+  // GLM-5.
+  glm_moe_dsa: glmMoeDsa,
   // GLM-4.7-Flash.
   glm4_moe_lite: glm4MoeLite,
   mistral4,

@@ -33,7 +33,7 @@ export function mtpNames({ tensorPrefix, layers }: Pick<ModelSpec, "tensorPrefix
 
 /** Whether a checkpoint has one: config.json may say so of files that were saved without. */
 function hasMtp(spec: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
-  return spec.mtpLayers > 0 && spec.moe?.shortcut !== true && checkpoint.has(`${mtpNames(spec).projection}.weight`);
+  return spec.mtpLayers > 0 && spec.moe?.shortcut !== true && spec.indexer === null && checkpoint.has(`${mtpNames(spec).projection}.weight`);
 }
 
 /**
@@ -48,6 +48,8 @@ export function specFor(speculate: Speculation, spec: ModelSpec, checkpoint: Pic
       ? "its config.json names none"
       : spec.moe?.shortcut === true
       ? "those of models with shortcuts are not supported"
+      : spec.indexer !== null
+      ? "those of models with sparse attention are not supported"
       : "its files lack what config.json says there is";
     throw new LatentmeshError(
       "invalid_config",

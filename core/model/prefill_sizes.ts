@@ -58,7 +58,7 @@ export function choosePrefillSizes(
   const fitting = ({ all, largest }: WorkingBytes, most: number) =>
     SIZES.find((size) => size * all <= most && size * largest <= maxBindingBytes) ?? SIZES.at(-1)!;
   const chosen = isHost(kind) ? ON_HOST : {
-    chunk: fitting(bytesPerRow(spec), budget * (1 - WINDOW_SHARE)),
+    chunk: fitting(bytesPerRow(spec, maxContext), budget * (1 - WINDOW_SHARE)),
     window: fitting(bytesPerWindowPosition(spec), budget * WINDOW_SHARE),
   };
   const [chunk, window] = [Math.min(given.chunk ?? chosen.chunk, maxContext), Math.min(given.window ?? chosen.window, maxContext)];
@@ -86,9 +86,9 @@ export interface WorkingBytes {
   readonly largest: number;
 }
 
-/** What a row of a prefill step takes, on a rank that has the whole model; see `workers/forward/activations.ts`. */
-export function bytesPerRow(spec: ModelSpec): WorkingBytes {
-  const { hiddenSize, heads, latentWidth, valueWidth, rope, queryRank, moe } = spec;
+/** What a row of a prefill step takes, on a rank that has the whole model; see `workers/forward/activations.ts`. @param maxContext longest sequence */
+export function bytesPerRow(spec: ModelSpec, maxContext: number): WorkingBytes {
+  const { hiddenSize, heads, latentWidth, valueWidth, rope, queryRank, moe, indexer } = spec;
   const experts = moe?.activeExperts ?? 0;
   const dense = Math.max(spec.denseLayers > 0 ? spec.denseWidth : 0, moe?.sharedWidth ?? 0);
   const floats = [
@@ -105,6 +105,8 @@ export function bytesPerRow(spec: ModelSpec): WorkingBytes {
     // Of attention's splits and of those that are merged.
     heads * valueWidth,
     4 * heads,
+    // Of sparse attention: queries, keys and weights, and a bit for each position.
+    ...(indexer === null ? [] : [indexer.heads * indexer.width, indexer.width, indexer.heads, maxContext / 32]),
   ];
   const rounded = Math.max(hiddenSize, queryRank ?? 0, heads * valueWidth, dense, experts * (moe?.expertWidth ?? 0)) * 2;
   // What norms give is also in f16 where decode runs on matrix units.

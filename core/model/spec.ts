@@ -58,6 +58,20 @@ export interface QueryScaling {
   readonly span: number;
 }
 
+/** Sparse attention (DeepSeek-V3.2): the tokens that a query attends to are those whose index keys score best with it. */
+export interface IndexerSpec {
+  /** Heads whose scores are summed, each times a weight that comes from the query's token. */
+  readonly heads: number;
+  /** Width of an index key; even. The first columns of it are rotated, as many as in attention. */
+  readonly width: number;
+  /** Tokens that are attended to; all there are, where there are no more. Of equal scores the first ones count more. */
+  readonly topTokens: number;
+  /** Pairs that are rotated are (2i, 2i+1) if true, (i, i + rotated columns / 2) otherwise. */
+  readonly interleaved: boolean;
+  /** Of each layer, whether it chooses tokens; if not, it attends to those that the last one before it has chosen. */
+  readonly chooses: readonly boolean[];
+}
+
 /** Mixture-of-experts layers. */
 export interface MoeSpec {
   /** Routed experts. */
@@ -123,6 +137,8 @@ export interface ModelSpec {
   readonly attentionScale: number;
   /** How queries grow with their position; null: they do not. */
   readonly queryScaling: QueryScaling | null;
+  /** Null where queries attend to all tokens before them. */
+  readonly indexer: IndexerSpec | null;
   /** Epsilon of the norms of the residual stream. */
   readonly normEps: number;
   /** Epsilon of the q_a and kv_a norms: 1e-6 whatever `rms_norm_eps` says (transformers #44346). */
@@ -160,6 +176,11 @@ export interface ModelSpec {
 /** Layers whose latents are cached: the model's own, and the one that drafts, if it is loaded. */
 export function cachedLayers({ layers, mtp }: Pick<ModelSpec, "layers" | "mtp">): number {
   return layers + (mtp ? 1 : 0);
+}
+
+/** Layers whose index keys are cached, beside latents. */
+export function indexedLayers({ indexer }: Pick<ModelSpec, "indexer">): number[] {
+  return indexer === null ? [] : indexer.chooses.flatMap((chooses, layer) => chooses ? [layer] : []);
 }
 
 /** d_n + d_r: width of one head's query and key. */

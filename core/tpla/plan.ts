@@ -5,7 +5,7 @@
  */
 import type { CacheDtype } from "../cache/cache_dtype.ts";
 import { q8Slot } from "../cache/q8_slot.ts";
-import { cachedLayers, type ModelSpec } from "../model/spec.ts";
+import { cachedLayers, indexedLayers, type ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
 
 /** Values one rank caches of a token that it keeps, per layer: |K_i| + d_r. */
@@ -13,13 +13,21 @@ export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
   return shape.keyWidth + spec.rope.width;
 }
 
-/** Bytes one rank caches of a token that it keeps, all layers; of latents in eight bits, with their scales. */
+/** Bytes one rank caches of a token that it keeps, all layers, with index keys; of latents in eight bits, with their scales. */
 export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
-  if (dtype === "q8") return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * cachedLayers(spec);
-  return cachedWidth(spec, shape) * cachedLayers(spec) * (dtype === "f16" ? 2 : 4);
+  const index = indexBytesPerToken(spec, dtype);
+  if (dtype === "q8") {
+    return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * cachedLayers(spec) + index;
+  }
+  return cachedWidth(spec, shape) * cachedLayers(spec) * (dtype === "f16" ? 2 : 4) + index;
 }
 
-/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r) over the ranks that keep the token. */
+/** Bytes of index keys that every rank caches of a token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */
+function indexBytesPerToken(spec: ModelSpec, dtype: CacheDtype): number {
+  return (spec.indexer?.width ?? 0) * indexedLayers(spec).length * (dtype === "f32" ? 4 : 2);
+}
+
+/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r), and index keys, over the ranks that keep the token. */
 export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype): number {
   return shapes.reduce((sum, shape) => sum + (shape.tokens.index === 0 ? cacheBytesPerToken(spec, shape, dtype) : 0), 0);
 }

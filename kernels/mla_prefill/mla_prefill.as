@@ -23,7 +23,15 @@ class Prefill {
   first: u32;
   end: u32;
   start: u32;
+  // A bit for each row and position that attends, and bytes of a row of them; null: all attend that see.
+  chosen: usize;
+  chosenBytes: u32;
 }
+
+// Scores of what is not attended to, and the largest one where nothing is: a row's weights are 0 there.
+// @ts-ignore: decorator
+@inline
+const UNSEEN: f32 = -3.4e38, LOWEST: f32 = -3e38;
 
 // A piece is two rows of one head in one split, which share what is read; pieces of a head come after each other. Scratch: scores of both rows.
 export function mlaPrefill(args: usize, first: u32, end: u32, scratch: usize): void {
@@ -89,6 +97,10 @@ function attendPair(all: Prefill, row: u32, other: u32, head: u32, at: u32, scra
     v128.store(scores + (key << 2), f32x4.mul(sumsOf(a0, a1, a2, a3), scale));
     v128.store(others + (key << 2), f32x4.mul(sumsOf(b0, b1, b2, b3), scale));
   }
+  if (all.chosen) {
+    leaveOut(all.chosen + row * all.chosenBytes, position, visible, scores);
+    if (other != row) leaveOut(all.chosen + other * all.chosenBytes, position, visibleToOther, others);
+  }
   finish(all, (at * all.rows + row) * heads + head, firstKey, visible, scores, head);
   if (other != row) finish(all, (at * all.rows + other) * heads + head, firstKey, visibleToOther, others, head);
 }
@@ -101,10 +113,18 @@ function visibleOf(all: Prefill, row: u32, position: u32, count: u32): u32 {
   return end <= position ? 0 : min(count, end - position);
 }
 
+// Forgets scores of positions from `first` on that were not chosen.
+function leaveOut(bits: usize, first: u32, visible: u32, scores: usize): void {
+  for (let key: u32 = 0; key < visible; key++) {
+    const position = first + key;
+    if (!(load<u32>(bits + (position >> 5 << 2)) >> (position & 31) & 1)) store<f32>(scores + (key << 2), UNSEEN);
+  }
+}
+
 // Sums a split's values, by weights relative to the largest score.
 function finish(all: Prefill, item: u32, firstKey: u32, visible: u32, scores: usize, head: u32): void {
   const state = all.state + (item << 3);
-  let most = f32x4.splat(-Infinity);
+  let most = f32x4.splat(LOWEST);
   let key: u32 = 0;
   for (; key + 4 <= visible; key += 4) most = f32x4.pmax(most, v128.load(scores + (key << 2)));
   let largest = largestOf(most);

@@ -5,7 +5,9 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, type Params } from "../authoring/contract.ts";
+import type { WasmProgram } from "../authoring/wasm_program.ts";
 import { unroll } from "../authoring/unroll.ts";
+import allTokens from "./all_tokens.wgsl" with { type: "text" };
 import floats from "./floats.wgsl" with { type: "text" };
 import source from "./mla_prefill.wgsl" with { type: "text" };
 import vectors from "./vectors.wgsl" with { type: "text" };
@@ -45,25 +47,7 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
   name: "mla_prefill",
   bindings: { q: "read", keys: "read", rope_keys: "read", values: "read", state: "read_write", out: "read_write" },
   params: ["rows", "first_position", "first", "end", "start", "split_rows"],
-  wgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale, split }) {
-    const query = nopeWidth + ropeWidth;
-    const numbers = {
-      HEADS: heads,
-      NOPE: nopeWidth,
-      ROPE: ropeWidth,
-      VALUE: valueWidth,
-      QUERY: query,
-      SPLIT: split,
-      QUERY_QUADS: ceilDiv(query, 4),
-      LANES,
-      TILE,
-      CHUNK,
-      TILE_LOADS: TILE * CHUNK / (TILE / 4 * LANES),
-      VALUE_STEPS: ceilDiv(valueWidth, 4 * LANES),
-    };
-    const whole = [nopeWidth, ropeWidth, valueWidth].every((width) => width % 4 === 0);
-    return constants(numbers, { SCALE: scale }) + (whole ? vectors : floats) + unroll(source, numbers);
-  },
+  wgsl: (config) => prefillWgsl(config, allTokens),
   workgroups: ({ heads, split }, { rows, first, end }) => [ceilDiv(rows, TILE), heads, ceilDiv(end - first, split)],
   sizes: ({ heads, nopeWidth, ropeWidth, valueWidth }, { rows, end, split_rows }) => ({
     q: rows * heads * (nopeWidth + ropeWidth) * 4,
@@ -75,21 +59,50 @@ export const mlaPrefill: Kernel<MlaPrefillConfig, MlaPrefillBindings, MlaPrefill
   }),
   reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
     attendRows(config, { q: q.f32, keys: keys.f32, ropeKeys: rope_keys.f32, values: values.f32, state: state.f32, out: out.f32 }, params),
-  wasm({ heads, nopeWidth, ropeWidth, valueWidth, scale, split }) {
-    if ([nopeWidth, ropeWidth, valueWidth].some((width) => width % 4 !== 0)) return null;
-    return ({ at, allocate, reserve, call }) => {
-      reserve((split + 4) * 8);
-      const args = allocate(18);
-      args.u32.set([at.q, at.keys, at.rope_keys, at.values, at.state, at.out, heads, nopeWidth, ropeWidth, valueWidth, split]);
-      args.f32[11] = scale;
-      return ({ rows, first_position, first, end, start }) => {
-        args.u32.set([rows, first_position, first, end, start], 12);
-        const count = Math.min(split, end - first);
-        call("mla_prefill", args, ceilDiv(end - first, split) * heads * ceilDiv(rows, 2), count * (nopeWidth + ropeWidth + valueWidth));
-      };
-    };
-  },
+  wasm: (config) => prefillWasm(config, 0),
 };
+
+/** The source. @param attends says which rows attend to a position that they see */
+export function prefillWgsl({ heads, nopeWidth, ropeWidth, valueWidth, scale, split }: MlaPrefillConfig, attends: string): string {
+  const query = nopeWidth + ropeWidth;
+  const numbers = {
+    HEADS: heads,
+    NOPE: nopeWidth,
+    ROPE: ropeWidth,
+    VALUE: valueWidth,
+    QUERY: query,
+    SPLIT: split,
+    QUERY_QUADS: ceilDiv(query, 4),
+    LANES,
+    TILE,
+    CHUNK,
+    TILE_LOADS: TILE * CHUNK / (TILE / 4 * LANES),
+    VALUE_STEPS: ceilDiv(valueWidth, 4 * LANES),
+  };
+  const whole = [nopeWidth, ropeWidth, valueWidth].every((width) => width % 4 === 0);
+  return constants(numbers, { SCALE: scale }) + (whole ? vectors : floats) + attends + unroll(source, numbers);
+}
+
+/** The compiled kernel. @param stride words of a row of what is chosen; 0: rows attend to all that they see */
+export function prefillWasm<B extends MlaPrefillBindings | "chosen">(
+  { heads, nopeWidth, ropeWidth, valueWidth, scale, split }: MlaPrefillConfig,
+  stride: number,
+): WasmProgram<B, MlaPrefillParams> | null {
+  if ([nopeWidth, ropeWidth, valueWidth].some((width) => width % 4 !== 0)) return null;
+  return ({ at: addresses, allocate, reserve, call }) => {
+    const at = addresses as Readonly<Record<MlaPrefillBindings, number> & Partial<Record<"chosen", number>>>;
+    reserve((split + 4) * 8);
+    const args = allocate(20);
+    args.u32.set([at.q, at.keys, at.rope_keys, at.values, at.state, at.out, heads, nopeWidth, ropeWidth, valueWidth, split]);
+    args.f32[11] = scale;
+    args.u32.set([at.chosen ?? 0, stride * 4], 17);
+    return ({ rows, first_position, first, end, start }) => {
+      args.u32.set([rows, first_position, first, end, start], 12);
+      const count = Math.min(split, end - first);
+      call("mla_prefill", args, ceilDiv(end - first, split) * heads * ceilDiv(rows, 2), count * (nopeWidth + ropeWidth + valueWidth));
+    };
+  };
+}
 
 /** What attention on the host reads and writes. */
 interface HostRows {
@@ -99,31 +112,39 @@ interface HostRows {
   readonly values: Float32Array | Float16Array;
   readonly state: Float32Array;
   readonly out: Float32Array;
+  /** A bit for each row and position that attends; by default all do that are seen. */
+  readonly chosen?: Uint32Array;
 }
 
-/** The reference of {@link mlaPrefill}, for keys and values of either precision. */
-export function attendRows(config: MlaPrefillConfig, buffers: HostRows, params: Params<MlaPrefillParams>): void {
+/** Of a row that attends to nothing in a split: a number, since the difference of two infinities is none. */
+const LOWEST = -3e38;
+
+/** The reference of {@link mlaPrefill}, for keys and values of either precision. @param stride words of a row of what is chosen */
+export function attendRows(config: MlaPrefillConfig, buffers: HostRows, params: Params<MlaPrefillParams>, stride = 0): void {
   const { split, heads } = config;
   const scores = new Float64Array(split);
   for (let at = 0; params.first + at * split < params.end; at++) {
     for (let row = 0; row < params.rows; row++) {
-      for (let head = 0; head < heads; head++) attendRow(config, buffers, params, { at, row, head }, scores);
+      for (let head = 0; head < heads; head++) attendRow(config, buffers, params, { at, row, head, stride }, scores);
     }
   }
 }
 
 function attendRow(
   { heads, nopeWidth, ropeWidth, valueWidth, scale, split }: MlaPrefillConfig,
-  { q, keys, ropeKeys, values, state, out }: HostRows,
+  { q, keys, ropeKeys, values, state, out, chosen }: HostRows,
   { rows, first_position, first, end, start }: Params<MlaPrefillParams>,
-  { at, row, head }: { readonly at: number; readonly row: number; readonly head: number },
+  { at, row, head, stride }: { readonly at: number; readonly row: number; readonly head: number; readonly stride: number },
   scores: Float64Array,
 ): void {
   const [firstKey, position] = [first + at * split, start + at * split];
   const visible = Math.min(split, end - firstKey, Math.max(0, first_position + row + 1 - position));
   const query = (row * heads + head) * (nopeWidth + ropeWidth);
-  let largest = -Infinity;
+  const attends = (at: number) => chosen === undefined || (chosen[row * stride + (at >>> 5)] >>> (at & 31) & 1) === 1;
+  let largest = LOWEST;
   for (let i = 0; i < visible; i++) {
+    scores[i] = -Infinity;
+    if (!attends(position + i)) continue;
     const key = firstKey + i;
     const score = scale *
       (dot(q, query, keys, (key * heads + head) * nopeWidth, nopeWidth) + dot(q, query + nopeWidth, ropeKeys, key * ropeWidth, ropeWidth));

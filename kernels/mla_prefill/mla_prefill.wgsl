@@ -66,7 +66,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     }
     @unroll(b, 2) {
       let at_{b} = first + lane + {b}u * LANES;
-      let seen_{b} = vec4(at_{b} < count) & (vec4(split_start + at_{b}) <= vec4(params.first_position + first_row) + vec4(0u, 1u, 2u, 3u));
+      let seen_{b} = vec4(at_{b} < count) & (vec4(split_start + at_{b}) <= vec4(params.first_position + first_row) + vec4(0u, 1u, 2u, 3u)) &
+        attend_to(first_row, split_start + min(at_{b}, count - 1u));
       let scaled_{b} = select(vec4(LOWEST), vec4(score_0_{b}, score_1_{b}, score_2_{b}, score_3_{b}) * SCALE, seen_{b});
       scores[(lane + {b}u * LANES) * SCORE_STRIDE + four] = scaled_{b};
     }

@@ -10,7 +10,7 @@ import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.t
 import { Engine } from "../../cluster/local_engine.ts";
 import { withCluster } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
-import { type Fixture, fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { type Fixture, fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
@@ -24,7 +24,7 @@ async function specOf(name: Fixture) {
 }
 
 describe("a cluster with exact attention", () => {
-  const models = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "mistral4-tiny", "youtu-tiny", "minicpm3-tiny"] as const;
+  const models = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "mistral4-tiny", "youtu-tiny", "minicpm3-tiny", ...SPARSE_FIXTURES] as const;
   for (const ranks of tested("numbers of ranks", [1, 2, 4], (ranks) => ranks === 2)) {
     const others = tested(`models over ${ranks} ranks`, models, (name) => ranks === 2 || name === "deepseek-v3-tiny");
     it(`generates the goldens of every model over ${ranks} ranks`, async () => {

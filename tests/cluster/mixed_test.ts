@@ -10,7 +10,7 @@ import type { Config } from "../../mod.ts";
 import { until, withCluster } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
 import { launchFakeCluster } from "../support/fake_workers.ts";
-import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 import { Random } from "../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
@@ -43,7 +43,7 @@ describe("a mixed unit", () => {
         const { prefill, decode } = unit.workers[0].stats!.parts;
         assert(prefill.steps > 0 && decode.steps > 0, "one worker did both");
       });
-      for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+      for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", ...SPARSE_FIXTURES] as const) {
         await withCluster({ model: fixtureDirectory(name), mixed: { workers: 1, ranks } }, async (cluster) => {
           const generated = (await readGolden(name)).generated!;
           const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });

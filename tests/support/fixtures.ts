@@ -24,7 +24,7 @@ import { DirectoryFiles } from "../../workers/load/model_files.ts";
 
 export { ROOT };
 
-/** Checkpoints with golden outputs from transformers. */
+/** Checkpoints with golden outputs from transformers; of sparse attention, see `tests/golden/deepseek-v32-tiny/make.py`. */
 export const FIXTURES = [
   "deepseek-v2-lite-tiny",
   "deepseek-v3-tiny",
@@ -36,9 +36,14 @@ export const FIXTURES = [
   "minicpm3-tiny",
   "minicpm3-longrope-tiny",
   "longcat-flash-tiny",
+  "deepseek-v32-tiny",
+  "glm-moe-dsa-tiny",
   "tiny-mla",
 ] as const;
 export type Fixture = (typeof FIXTURES)[number];
+
+/** Those whose queries attend to the 24 tokens that go best with them. */
+export const SPARSE_FIXTURES = ["deepseek-v32-tiny", "glm-moe-dsa-tiny"] as const satisfies readonly Fixture[];
 
 /** Directory of a checkpoint. */
 export function fixtureDirectory(name: Fixture): string {

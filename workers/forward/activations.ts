@@ -7,7 +7,9 @@ import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { queriesBytes, type QueriesConfig } from "../../kernels/latent_decode/queries.ts";
 import { partialWidth } from "../../kernels/latent_decode/splits.ts";
+import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { type MoePlan, planOf, plansFor } from "../../kernels/moe_plan/layout.ts";
+import { createSparseActivations, type SparseActivations } from "./sparse_activations.ts";
 
 /** Largest sizes of a step. */
 export interface StepLimits {
@@ -27,7 +29,10 @@ export interface StepLimits {
 export interface Activations {
   /** [rows, 4] words: token, position, cache slot, first word of the block table. */
   readonly step: DeviceBuffer;
-  /** The same with positions counted among the tokens that this rank keeps, where others keep others; otherwise that very buffer. */
+  /**
+   * The same as decode attention reads it, with positions counted among the tokens that this rank keeps, where others keep others, or among those that are chosen;
+   * otherwise that very buffer.
+   */
   readonly attended: DeviceBuffer;
   /** Residual stream, [rows, D]; longer by one slice of logit rows, so that a slice may begin at any row. */
   readonly x: DeviceBuffer;
@@ -87,6 +92,8 @@ export interface Activations {
   readonly plans: readonly MoePlan[];
   /** Inputs of a linear layer in f16, as matrix units take them, where who wrote them has not rounded them. Nothing where there are no units. */
   readonly rounded: DeviceBuffer;
+  /** Of sparse attention; null where rows attend to all tokens. */
+  readonly sparse: SparseActivations | null;
 }
 
 /** What working memory depends on besides the model and the largest step. */
@@ -105,6 +112,9 @@ export interface ActivationOptions {
   readonly shares: boolean;
   /** Whether prefill attends to keys and values in f16. */
   readonly halves: boolean;
+  /** How this rank caches latents, and its longest sequence. */
+  readonly cache: CacheConfig;
+  readonly maxContext: number;
 }
 
 /** Rows that buffers used in both phases must hold. */
@@ -121,7 +131,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, shares, ranks, wire }: ActivationOptions,
+  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, shares, ranks, wire, cache, maxContext }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe, mtp } = spec;
@@ -137,7 +147,7 @@ export function createActivations(
   const q = floats("q", rows * Math.max(heads * queryWidth(spec), mtp ? 2 * D : 0));
   return {
     step,
-    attended: shares ? floats("step among tokens that are kept", limits.decodeRows * 4) : step,
+    attended: shares || spec.indexer !== null ? floats("step among tokens that are attended to", limits.decodeRows * 4) : step,
     x: floats("x", (rows + limits.logitRows) * D),
     h: floats("h", rows * D),
     hRounded: rounded("h rounded", D),
@@ -175,6 +185,7 @@ export function createActivations(
     expertOut: floats("expert out", pairs * D),
     shortcut: floats("shortcut", moe?.shortcut ? rows * D : 0),
     plans,
+    sparse: createSparseActivations(device, spec, limits, { cache, maxContext }),
     rounded: device.createBuffer(
       "rounded inputs",
       matrixUnits ? mostInputs(spec, decodesOnUnits ? rows : limits.prefillRows, halves ? 0 : limits.window) * 2 : 0,

@@ -23,6 +23,7 @@ import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { splitsOf } from "./decode_scripts.ts";
+import { bindGather, Indexer } from "./indexer.ts";
 import { Linear } from "./linear.ts";
 import { decodesOnUnits, givesTo, type LinearBinding, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
@@ -53,6 +54,10 @@ interface Parts {
   /** All of it, or this rank's part. */
   readonly merge: BoundKernel<"rows">;
   readonly valueUp: Linear;
+  /** Null where it chooses no tokens: rows attend to what was chosen last, or to all. */
+  readonly indexer: Indexer | null;
+  /** Null where rows attend to all tokens. */
+  readonly gather: BoundKernel<"rows"> | null;
   readonly prefill: PrefillAttention | null;
   readonly output: BlockOutput;
 }
@@ -68,26 +73,30 @@ export class Attention implements Block {
 
   /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
   static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
-    const [projections, scaleQueries, store, decode, prefill] = await Promise.all([
+    const [projections, scaleQueries, indexer, gather, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
       bindQueryScaling(context),
+      Indexer.create(context, weights.indexer, layer),
+      bindGather(context, context.pages[layer]),
       bindStoreAndAbsorb(context, weights, context.pages[layer]),
       bindDecode(context, weights, context.pages[layer]),
       PrefillAttention.create(context, weights, context.pages[layer]),
     ]);
-    return new Attention(context, { ...projections, scaleQueries, ...store, ...decode, prefill });
+    return new Attention(context, { ...projections, scaleQueries, indexer, gather, ...store, ...decode, prefill });
   }
 
   get normalises(): boolean {
-    return this.#parts.down.normalises;
+    // The indexer takes normalised rows, too.
+    return this.#parts.indexer === null && this.#parts.down.normalises;
   }
 
   record(step: Step, unnormed: boolean): Pending {
     const { phase, rows: { length: rows } } = step;
-    const { down, queryUp, scaleQueries, lse, output } = this.#parts;
+    const { down, queryUp, scaleQueries, indexer, lse, output } = this.#parts;
     if (unnormed) down.runUnnormed();
     else down.run(phase, rows);
     if (queryUp !== null) this.#recordQueryUp(queryUp, phase, rows);
+    indexer?.record(step);
     if (scaleQueries !== null) this.#context.device.run(scaleQueries, { rows });
     if (phase === "prefill") {
       this.#recordPrefill(step);
@@ -108,7 +117,7 @@ export class Attention implements Block {
   }
 
   #recordQueryUp({ norm, up }: NonNullable<Parts["queryUp"]>, phase: Phase, rows: number): void {
-    if (phase === "decode" && rows === 1 && up.normalises) return up.runUnnormed();
+    if (phase === "decode" && rows === 1 && up.normalises && this.#parts.indexer === null) return up.runUnnormed();
     this.#context.device.run(norm, { rows, first_row: 0 });
     up.run(phase, rows);
   }
@@ -132,7 +141,8 @@ export class Attention implements Block {
       device.run(parts.store, stored);
       device.run(absorb, absorbed);
     }
-    device.run(parts.decode, { rows, splits: splitsOf(step, this.#context.decode.config) });
+    if (parts.gather !== null) device.run(parts.gather, { rows });
+    device.run(parts.decode, { rows, splits: splitsOf(step, this.#context.decode) });
   }
 }
 
@@ -265,7 +275,7 @@ async function bindDecode(context: ModelContext, weights: AttentionWeights, page
   ]);
   return {
     decode: decode.bind(
-      { queries: a.queries, cache: pages, tables: cache.tables, step, partial },
+      { queries: a.queries, cache: a.sparse?.latents ?? pages, tables: a.sparse?.tables ?? cache.tables, step, partial },
       { rows, splits: mostSplits },
     ),
     ...merged,

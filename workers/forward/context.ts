@@ -4,7 +4,7 @@
  * @module
  */
 import type { Range } from "../../core/model/matrix_source.ts";
-import type { ModelSpec } from "../../core/model/spec.ts";
+import type { IndexerSpec, ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
@@ -38,6 +38,15 @@ export interface StepPart {
   record(step: Step): void;
 }
 
+/** How decode attends, alike in all layers. */
+export interface DecodeAttention {
+  readonly config: LatentDecodeConfig;
+  /** Not null if it runs on matrix units. */
+  readonly division: Division | null;
+  /** What chooses the tokens that a row attends to; null: it attends to all that are kept here. */
+  readonly indexer: IndexerSpec | null;
+}
+
 /** Shared parts of a model on one device. */
 export interface ModelContext {
   readonly device: Device;
@@ -62,8 +71,7 @@ export interface ModelContext {
   readonly halves: boolean;
   /** Whether decode's linear layers are computed on them, too. */
   readonly decodesOnUnits: boolean;
-  /** Decode attention, alike in all layers; `division` if it runs on matrix units. */
-  readonly decode: { readonly config: LatentDecodeConfig; readonly division: Division | null };
+  readonly decode: DecodeAttention;
   /** [maxContext, d_r / 2, 2] */
   readonly ropeTable: DeviceBuffer;
   /** [maxContext]: what queries are multiplied by; null where they are left as they are. */

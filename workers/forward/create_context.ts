@@ -3,14 +3,16 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { blockTokensOf, keptTokens } from "../../core/cache/token_share.ts";
-import { cachedLayers, type ModelSpec } from "../../core/model/spec.ts";
+import { cachedLayers, indexedLayers, type ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable, shortPositions } from "../../core/model/rope.ts";
 import { invariant } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
+import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
 import type { CacheConfig, CacheDtype } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
@@ -21,7 +23,8 @@ import { createActivations, type StepLimits } from "./activations.ts";
 import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
 import { KeptHidden } from "./kept_hidden.ts";
-import { type CachePurpose, LatentCache } from "./latent_cache.ts";
+import { chosenRoom } from "./sparse_activations.ts";
+import { type CachePurpose, LatentCache, type LatentCacheOptions } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
 import type { LatentShape, ModelWeights } from "./weights.ts";
 
@@ -48,6 +51,12 @@ function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scale
   return dtype === "q8" ? { ...config, groups: scaleGroups } : config;
 }
 
+/** How index keys are cached, and in which layers; in eight bits nothing is, but latents. */
+function indexKeysOf(dtype: CacheDtype, spec: ModelSpec): LatentCacheOptions["indexKeys"] {
+  if (spec.indexer === null) return null;
+  return { config: indexKeyConfig(spec.indexer.width, dtype === "f32" ? "f32" : "f16"), layers: indexedLayers(spec) };
+}
+
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
 export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext, group = ALONE, caches, clock = new StepClock(device) } = options;
@@ -59,6 +68,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     maxContext,
     maxSequences: options.maxSequences,
     purpose: caches,
+    indexKeys: indexKeysOf(options.cacheDtype, spec),
   });
   const { queryScaling } = spec;
   const { index, of } = latents.tokens;
@@ -72,24 +82,26 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   };
   const shape = {
     cache: cache.config,
-    slots: cache.slots,
-    tableWords: cache.tableWords,
+    ...latentsOf(spec, cache),
     heads: spec.heads,
     valueOffset: latents.valueOffset,
     valueWidth: layers[0].attention.valueUp.layout.columns,
     scale: spec.attentionScale,
   };
+  const { indexer } = spec;
+  const mostTokens = indexer === null ? maxContext : Math.min(maxContext, indexer.topTokens);
   const matrixUnits = device.features.matrixUnits && options.cacheDtype !== "f32";
   const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
   const config: LatentDecodeConfig = {
     ...shape,
     ...(division === null
       ? DEFAULT_SPLITTING
-      : splittingFor(shape, division, limits.decodeRows, keptTokens({ ...latents.tokens, index: 0 }, maxContext))),
+      : splittingFor(shape, division, limits.decodeRows, keptTokens({ ...latents.tokens, index: 0 }, mostTokens))),
   };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
-  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
+  // No kernel for matrix units leaves out what is not chosen.
+  const halves = indexer === null && attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   const lasting = {
     device,
     clock,
@@ -103,12 +115,19 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     matrixUnits,
     halves,
     decodesOnUnits,
-    decode: { config, division },
+    decode: { config, division, indexer },
     ropeTable: filled("rope table", (maxContext + shortPositions(spec.rope)) * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
     queryFactors: queryScaling === null ? null : filled("query factors", maxContext, () => queryFactors(queryScaling, maxContext)),
     kernelChanges: new Set<number>(),
   };
   return withMemory(lasting, queries, limits);
+}
+
+/** Where decode finds the latents that a row attends to: in the cache, or where those that were chosen are copied to, of which each row has as many. */
+function latentsOf({ indexer }: ModelSpec, { slots, tableWords, maxContext }: LatentCache): Pick<LatentDecodeConfig, "slots" | "tableWords"> {
+  if (indexer === null) return { slots, tableWords };
+  const room = chosenRoom(indexer, maxContext);
+  return { slots: room, tableWords: room / BLOCK_TOKENS };
 }
 
 /** The same with working memory of its own, for steps of other limits. */
@@ -120,6 +139,17 @@ export function contextWith(context: ModelContext, limits: StepLimits): ModelCon
 function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations">, queries: QueriesConfig, limits: StepLimits): ModelContext {
   const { device, spec, sharing, decode: { config: { mostSplits } }, matrixUnits, decodesOnUnits, halves, group } = lasting;
   const shares = sharing !== null;
-  const activations = createActivations(device, spec, limits, { queries, shares, mostSplits, matrixUnits, decodesOnUnits, halves, ...group });
+  const { config: cache, maxContext } = lasting.cache;
+  const activations = createActivations(device, spec, limits, {
+    queries,
+    shares,
+    mostSplits,
+    matrixUnits,
+    decodesOnUnits,
+    halves,
+    cache,
+    maxContext,
+    ...group,
+  });
   return { ...lasting, limits, both: { prefill: limits.prefillRows, decode: limits.decodeRows }, activations };
 }

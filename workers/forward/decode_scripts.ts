@@ -1,13 +1,13 @@
 /**
  * What blocks record for a decode step, taken down once: it depends on how many rows the step has and, of attention, into how many splits its longest sequence
- * is cut, but not on tokens, positions and sequences, which kernels look up in memory.
+ * is cut, and how many tokens are scored, but not on tokens, positions and sequences, which kernels look up in memory.
  *
  * @module
  */
 import type { Device, Script } from "../../kernels/device/device.ts";
-import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
 import { splitCount } from "../../kernels/latent_decode/splits.ts";
-import type { Step } from "./context.ts";
+import type { DecodeAttention, Step } from "./context.ts";
+import { scoredTokens } from "./sparse_activations.ts";
 
 /** Scripts that are kept: of some hundred kinds of steps. */
 const MOST_SCRIPTS = 1 << 14;
@@ -17,26 +17,27 @@ interface Kept<R> {
   readonly result: R;
 }
 
-/** Most splits of a row in decode attention over the tokens that are kept. */
-export function splitsOf({ rows }: Step, config: LatentDecodeConfig): number {
+/** Most splits of a row in decode attention over the tokens that are kept, or chosen. */
+export function splitsOf({ rows }: Step, { config, indexer }: DecodeAttention): number {
+  const most = indexer?.topTokens ?? Infinity;
   let splits = 0;
-  for (const { position, sequence } of rows) splits = Math.max(splits, splitCount(sequence.kept(position + 1), config));
+  for (const { position, sequence } of rows) splits = Math.max(splits, splitCount(Math.min(most, sequence.kept(position + 1)), config));
   return splits;
 }
 
 /** Scripts of one model. */
 export class DecodeScripts<R> {
   readonly #device: Device;
-  readonly #config: LatentDecodeConfig;
+  readonly #attention: DecodeAttention;
   /** The longest unused first. */
   readonly #kept = new Map<string, Kept<R>>();
-  /** Splits of the last step. */
+  /** What attention depends on, of the last step. */
   #step: Step | null = null;
-  #splits = 0;
+  #kind = "";
 
-  constructor(device: Device, config: LatentDecodeConfig) {
+  constructor(device: Device, attention: DecodeAttention) {
     this.#device = device;
-    this.#config = config;
+    this.#attention = attention;
   }
 
   /**
@@ -47,7 +48,7 @@ export class DecodeScripts<R> {
    * @returns what `record` returns, which must be the same every time, too
    */
   run(step: Step, name: string, attends: boolean, record: () => R): R {
-    const key = `${name} ${step.rows.length} ${attends ? this.#splitsOf(step) : ""}`;
+    const key = `${name} ${step.rows.length} ${attends ? this.#kindOf(step) : ""}`;
     const known = this.#kept.get(key);
     if (known !== undefined) {
       this.#kept.delete(key);
@@ -66,9 +67,10 @@ export class DecodeScripts<R> {
     return result!;
   }
 
-  #splitsOf(step: Step): number {
-    if (step === this.#step) return this.#splits;
+  #kindOf(step: Step): string {
+    if (step === this.#step) return this.#kind;
+    const { indexer } = this.#attention;
     this.#step = step;
-    return this.#splits = splitsOf(step, this.#config);
+    return this.#kind = `${splitsOf(step, this.#attention)} ${indexer === null ? "" : scoredTokens(step, indexer)}`;
   }
 }

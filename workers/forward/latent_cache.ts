@@ -28,6 +28,14 @@ export interface LatentCacheOptions {
   readonly maxSequences: number;
   /** Default: everything. */
   readonly purpose?: CachePurpose;
+  /** Index keys that are cached beside latents, of some layers; default: none. */
+  readonly indexKeys?: { readonly config: CacheConfig; readonly layers: readonly number[] } | null;
+}
+
+/** What is cached of every token in one place, [slots, width], and how. */
+export interface CacheBuffer {
+  readonly pages: DeviceBuffer;
+  readonly config: CacheConfig;
 }
 
 /** One sequence's place in the cache. */
@@ -79,6 +87,10 @@ export class LatentCache {
   readonly blockTokens: number;
   /** One buffer per layer, of one that drafts behind the others: [slots, width]. */
   readonly layers: readonly DeviceBuffer[];
+  /** By layer. */
+  readonly indexKeys: ReadonlyMap<number, CacheBuffer>;
+  /** All that is cached of a token: latents of every layer, and behind them index keys. Whatever moves one moves all; they are numbered as layers are. */
+  readonly buffers: readonly CacheBuffer[];
   /** [maxSequences, blocks per sequence] block ids. */
   readonly tables: DeviceBuffer;
   readonly tableWords: number;
@@ -111,11 +123,20 @@ export class LatentCache {
       );
     }
     this.layers = Array.from({ length: layers }, (_, layer) => device.createBuffer(`latent cache ${layer}`, layerBytes));
+    this.indexKeys = this.#createIndexKeys(options.indexKeys ?? null);
+    this.buffers = [...this.layers.map((pages) => ({ pages, config })), ...this.indexKeys.values()];
     this.#blocksPerSequence = ceilDiv(maxContext, this.blockTokens);
     this.tableWords = maxSequences * this.#blocksPerSequence;
     this.tables = device.createBuffer("block tables", this.tableWords * 4);
     this.allocator = new BlockAllocator(blocks);
     this.#freeTables = Array.from({ length: maxSequences }, (_, i) => (maxSequences - 1 - i) * this.#blocksPerSequence);
+  }
+
+  #createIndexKeys(options: LatentCacheOptions["indexKeys"]): Map<number, CacheBuffer> {
+    if (options == null) return new Map();
+    const { config, layers } = options;
+    const bytes = this.slots * cacheTokenBytes(config);
+    return new Map(layers.map((layer) => [layer, { pages: this.#device.createBuffer(`index keys ${layer}`, bytes), config }]));
   }
 
   /** Begins an empty sequence. @param promptTokens see {@link CachedSequence.promptTokens} @throws {LatentmeshError} `capacity` if there are too many already */

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { invariant } from "../../core/errors.ts";
 import { shortPositions } from "../../core/model/rope.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
@@ -12,9 +13,10 @@ import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { type Activations, mostRows, type StepLimits } from "./activations.ts";
 import { type Pending, StreamEnd } from "./block.ts";
 import type { Exchanged } from "../collective/collective.ts";
-import type { ModelContext, Step, StepPart } from "./context.ts";
+import type { ModelContext, Step, StepPart, StepRow } from "./context.ts";
 import { contextWith, createContext, type ModelOptions } from "./create_context.ts";
 import { Exchanges, type Owed } from "./exchanges.ts";
+import { chosenRoom } from "./sparse_activations.ts";
 import { LatentCache } from "./latent_cache.ts";
 import { createLayer, expertsOf, type Layer, type PreparedBlock } from "./layer.ts";
 import type { Phase } from "./linear_binding.ts";
@@ -72,8 +74,9 @@ export class Model {
     this.exchanges = parts.exchanges;
     this.segmentsPerLayer = context.sharing === null ? 2 : 3;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
-    this.#attendedWords = new Uint32Array(context.sharing === null ? 0 : context.limits.decodeRows * 4);
-    this.#scripts = new DecodeScripts(context.device, context.decode.config);
+    const { sharing, decode: { indexer } } = context;
+    this.#attendedWords = new Uint32Array(sharing === null && indexer === null ? 0 : context.limits.decodeRows * 4);
+    this.#scripts = new DecodeScripts(context.device, context.decode);
   }
 
   /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
@@ -242,6 +245,15 @@ export class Model {
     return block.record(step, preparation.record(this.#pending, step, block));
   }
 
+  /** What decode attention reads of a row. */
+  #writeAttended({ position, sequence }: StepRow, words: Uint32Array, row: number): void {
+    const { decode: { indexer }, cache: { maxContext } } = this.#context;
+    words[1] = sequence.kept(position + 1) - 1;
+    if (indexer === null) return;
+    words[1] = Math.min(position, indexer.topTokens - 1);
+    words[3] = row * chosenRoom(indexer, maxContext) / BLOCK_TOKENS;
+  }
+
   #writeStep(step: Step): void {
     const words = this.#stepWords;
     const most = step.phase === "prefill" ? this.limits.prefillRows : this.limits.decodeRows;
@@ -253,12 +265,12 @@ export class Model {
       words[row * 4 + 2] = sequence.slotOf(position) + (position < short && sequence.promptTokens <= short ? SHORT_SEQUENCE : 0);
       words[row * 4 + 3] = sequence.table;
     });
-    const { activations: { step: all, attended }, sharing } = this.#context;
+    const { activations: { step: all, attended } } = this.#context;
     this.device.write(all, 0, words.subarray(0, step.rows.length * 4));
-    if (sharing === null) return;
     const own = this.#attendedWords;
+    if (own.length === 0 || step.phase === "prefill") return;
     own.set(words.subarray(0, step.rows.length * 4));
-    step.rows.forEach(({ position, sequence }, row) => own[row * 4 + 1] = sequence.kept(position + 1) - 1);
+    step.rows.forEach((of, row) => this.#writeAttended(of, own.subarray(row * 4, (row + 1) * 4), row));
     this.device.write(attended, 0, own.subarray(0, step.rows.length * 4));
   }
 }

@@ -5,12 +5,15 @@
  * @module
  */
 import type { ModelSpec } from "../../core/model/spec.ts";
+import type { Params } from "../../kernels/authoring/contract.ts";
+import { chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { type BoundKernel, type DeviceBuffer, VIEW_ALIGNMENT } from "../../kernels/device/device.ts";
 import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { dividePrefill, mlaPrefillMatrix } from "../../kernels/mla_prefill/matrix_units.ts";
-import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
+import { prefillChosen } from "../../kernels/mla_prefill/prefill_chosen.ts";
 import { prefillMerge, type PrefillMergeParams } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
@@ -71,9 +74,9 @@ export class PrefillAttention {
     const config = configOf(spec, window);
     const division = halves ? dividePrefill(config, device.limits.maxWorkgroupBytes) : null;
     const { heads, valueWidth, split } = config;
-    const [gather, attend, merge] = await Promise.all([
+    const [gather, bindAttention, merge] = await Promise.all([
       device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
-      division === null ? device.compile(mlaPrefill, config) : device.compile(mlaPrefillMatrix, { ...config, division }),
+      attention(context, config, division),
       device.compile(prefillMerge, { heads, valueWidth, split, powersOfTwo: division !== null }),
     ]);
     const bindWindow = async (to: Record<ExpandedPart, DeviceBuffer>): Promise<Expansion> => {
@@ -95,7 +98,7 @@ export class PrefillAttention {
         windows: await Promise.all(
           Array.from({ length: windows }, (_, i) => bindWindow({ keys: of("keys", i), ropeKeys: of("ropeKeys", i), values: of("values", i) })),
         ),
-        attend: attend.bind(
+        attend: bindAttention(
           { q: a.q, keys: to.keys, rope_keys: to.ropeKeys, values: to.values, state: a.splitState, out: a.splitSums },
           { ...most, first: windows * window, end: windows * window },
         ),
@@ -165,6 +168,20 @@ export class PrefillAttention {
       device.run(this.#merge, { ...common, start: from, end: to, last: to === rows[0].position + rows.length ? 1 : 0, split_rows });
     }
   }
+}
+
+/** Compiles what attends: on matrix units, to what was chosen, or to all. @returns binds it */
+async function attention(
+  { device, activations: { sparse }, cache: { maxContext } }: ModelContext,
+  config: MlaPrefillConfig,
+  division: ReturnType<typeof dividePrefill>,
+): Promise<(buffers: Readonly<Record<MlaPrefillBindings, DeviceBuffer>>, most: Params<MlaPrefillParams>) => BoundKernel<MlaPrefillParams>> {
+  if (sparse !== null) {
+    const chosen = await device.compile(prefillChosen, { ...config, stride: chosenBits(maxContext) });
+    return (buffers, most) => chosen.bind({ ...buffers, chosen: sparse.bits }, most);
+  }
+  const all = division === null ? await device.compile(mlaPrefill, config) : await device.compile(mlaPrefillMatrix, { ...config, division });
+  return (buffers, most) => all.bind(buffers, most);
 }
 
 /** Bytes of an expanded window, whose positions follow those of the one before: buffers may be a little longer. */

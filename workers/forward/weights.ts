@@ -41,6 +41,19 @@ export interface MoeWeights {
   readonly shared: FeedForwardWeights | null;
 }
 
+/** What chooses the tokens that queries attend to, whole on every rank; see `IndexerSpec`. */
+export interface IndexerWeights {
+  /** [heads · width, query rank] */
+  readonly queryUp: DeviceMatrix;
+  /** [width, D] */
+  readonly key: DeviceMatrix;
+  /** Of the norm of keys, [width] each. */
+  readonly keyGain: DeviceBuffer;
+  readonly keyBias: DeviceBuffer;
+  /** [heads, D]: what scores are multiplied by before they are summed. */
+  readonly headWeights: DeviceMatrix;
+}
+
 /** One attention block. */
 export interface AttentionWeights {
   /** W_DQ and its norm; null where queries are projected directly. */
@@ -49,6 +62,8 @@ export interface AttentionWeights {
   readonly queryUp: DeviceMatrix;
   /** W_DKV with the rotated key's rows last. */
   readonly kvDown: DeviceMatrix;
+  /** Null where it chooses no tokens. */
+  readonly indexer: IndexerWeights | null;
   /** What latents are multiplied by before they are cached: the norm's gain where there is no change of basis, else the kept rows of Aᵀ. */
   readonly basis: DeviceBuffer;
   /** d_c times the share of the latent's variance that this rank's columns have, where norms are taken over them alone; null: norms are exact. */

@@ -18,9 +18,9 @@ export interface CachedPrompt {
 }
 
 /**
- * Copies the first `tokens` cached tokens of every layer to a rank of this process, whose sequence must be empty.
+ * Copies the first `tokens` cached tokens of every layer, and their index keys, to a rank of this process, whose sequence must be empty.
  *
- * @returns bytes of latents and rotated keys handed over: tokens that it keeps · layers · (|K_i| + d_r) · bytes per value
+ * @returns bytes handed over: of every token that it keeps, what it caches
  */
 export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: RankShape, tokens: number): Promise<number> {
   const [source, target] = [from.model.cache, to.model.cache];
@@ -28,7 +28,7 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   invariant(to.sequence.length === 0, "a prompt is handed over to an empty sequence");
   target.grow(to.sequence, tokens);
   const exporter = await LatentExporter.create(from.model, [shape], tokens);
-  for (let layer = 0; layer < source.layers.length; layer++) {
+  for (let layer = 0; layer < source.buffers.length; layer++) {
     exporter.record(layer, { sequence: from.sequence, start: 0, count: tokens });
     const take = exporter.read();
     from.model.device.submit();
@@ -37,5 +37,5 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   }
   exporter.destroy();
   to.sequence.length = tokens;
-  return to.sequence.kept(tokens) * source.layers.length * cacheTokenBytes(target.config);
+  return to.sequence.kept(tokens) * target.buffers.reduce((sum, { config }) => sum + cacheTokenBytes(config), 0);
 }

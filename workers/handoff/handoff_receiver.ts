@@ -6,7 +6,6 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { cachedLayers } from "../../core/model/spec.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { checkTensor } from "../../core/wire/tensors.ts";
 import { sentWidth } from "../../kernels/latent_cache/layout.ts";
@@ -22,7 +21,7 @@ export class IncomingPrompt {
   readonly sequence: CachedSequence;
   readonly tokens: number;
   readonly #model: Model;
-  /** Of each layer, how many tokens that are kept here have come, and how many there are. */
+  /** Of each layer, and of index keys as layers behind those of latents, how many tokens that are kept here have come, and how many there are. */
   readonly #next: number[];
   readonly #kept: number;
   #missingLayers: number;
@@ -40,8 +39,9 @@ export class IncomingPrompt {
     this.sequence = sequence;
     this.tokens = tokens;
     this.#kept = sequence.kept(tokens);
-    this.#next = new Array(cachedLayers(model.spec)).fill(sequence.kept(from));
-    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : cachedLayers(model.spec);
+    const { buffers } = model.cache;
+    this.#next = new Array(buffers.length).fill(sequence.kept(from));
+    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : buffers.length;
     if (this.complete) sequence.length = tokens;
   }
 
@@ -53,8 +53,10 @@ export class IncomingPrompt {
   /** Takes a frame in. @throws {LatentmeshError} `protocol` that says what does not fit */
   receive(frame: PeerFrameOf<"latents">, payload: Uint8Array<ArrayBuffer>): void {
     const { layers: [first, last], range: [begin, end] } = frame;
-    const { cache: { config }, device } = this.#model;
+    const { cache: { buffers }, device } = this.#model;
     this.#check(frame.layers, frame.range);
+    const { config } = buffers[first];
+    if (buffers[last - 1].config !== config) throw new LatentmeshError("protocol", `layers ${first} to ${last} are not of one kind`);
     const count = end - begin;
     checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, sentWidth(config)] });
     const layerBytes = payload.byteLength / (last - first);

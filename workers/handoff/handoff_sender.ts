@@ -8,7 +8,6 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { cachedLayers } from "../../core/model/spec.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
@@ -35,7 +34,7 @@ const SIGN_INTERVAL = 250;
 
 /** What handoffs have cost so far. */
 export interface HandoffCounters {
-  /** Latents and rotated keys, without framing. */
+  /** Latents, rotated keys and index keys, without framing. */
   bytes: number;
   frameBytes: number;
   /** Milliseconds in which something was on its way. */
@@ -64,9 +63,9 @@ export class HandoffStage {
   /** @param shapes the ranks that this worker hands to */
   static async create(model: Model, shapes: readonly RankShape[], sizes: HandoffSizes = SIZES): Promise<HandoffStage> {
     const exporters: LatentExporter[] = [];
-    const { cache: { config }, limits: { prefillRows }, spec } = model;
-    const tokenBytes = mostTokenBytes(config, shapes);
-    const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * cachedLayers(spec)));
+    const { cache, limits: { prefillRows } } = model;
+    const tokenBytes = mostTokenBytes(cache, shapes);
+    const tokens = Math.max(1, Math.min(Math.floor(sizes.cutBytes / Math.max(1, tokenBytes)), prefillRows * cache.buffers.length));
     // A rank of a unit that has more ranks than the groups hands nothing over.
     for (let i = 0; i < sizes.cuts && shapes.length > 0; i++) exporters.push(await LatentExporter.create(model, shapes, tokens));
     return new HandoffStage(model, sizes, tokens, exporters);
@@ -161,7 +160,7 @@ export class Handoff {
         await before;
         if (this.#failure !== null) return;
         onProgress();
-        await this.#send(cut, exporter, onProgress);
+        await this.#send(cut, onProgress);
       } catch (error) {
         this.#failure ??= error;
       } finally {
@@ -199,8 +198,7 @@ export class Handoff {
   }
 
   async #send(
-    { firstLayer, layers, memory, parts }: Cut,
-    { configs }: LatentExporter,
+    { firstLayer, layers, memory, parts, configs }: Cut,
     onProgress: OnProgress,
   ): Promise<void> {
     const { counters, sizes: { windowBytes } } = this.#stage;

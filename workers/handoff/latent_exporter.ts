@@ -10,9 +10,9 @@ import type { RankShape } from "../../core/tpla/partition.ts";
 import { FRAME_FRONT } from "../../core/wire/codec.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
-import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
+import { exportedConfig, type KeptColumns } from "../../kernels/latent_export/kept_columns.ts";
 import { latentExport } from "../../kernels/latent_export/latent_export.ts";
-import type { CachedSequence } from "../forward/latent_cache.ts";
+import type { CachedSequence, LatentCache } from "../forward/latent_cache.ts";
 import type { Model } from "../forward/model.ts";
 
 /** Positions of one sequence. */
@@ -22,7 +22,7 @@ export interface Span {
   readonly count: number;
 }
 
-/** Some layers of a span, cut out together. */
+/** Some layers of a span, cut out together; index keys are numbered as layers behind those of latents, and never in one cut with them. */
 export interface Cut {
   readonly firstLayer: number;
   readonly layers: number;
@@ -30,6 +30,8 @@ export interface Cut {
   /** Where each rank's bytes lie, [layers, its tokens of the span, width], with room for a frame's header in front of them; valid until the next cut. */
   readonly memory: Uint8Array<ArrayBuffer>;
   readonly parts: readonly CutPart[];
+  /** How each rank's tokens lie. */
+  readonly configs: readonly CacheConfig[];
 }
 
 /** What one rank is given of a cut. */
@@ -41,17 +43,33 @@ export interface CutPart {
   readonly range: readonly [begin: number, end: number];
 }
 
-/** Most bytes that some ranks are given of a token: of those that share latents by tokens, one is. */
-export function mostTokenBytes(cache: CacheConfig, shapes: readonly RankShape[]): number {
-  const each = shapes.map(({ keyColumns, tokens, latentGroup, rank }) => {
-    const bytes = cacheTokenBytes(exportedConfig({ cache, columns: keyColumns }));
-    return [tokens.of === 1 ? `rank ${rank}` : `latent group ${latentGroup}`, bytes] as const;
-  });
-  return new Map(each).values().reduce((sum, bytes) => sum + bytes, 0);
+/** What a rank keeps of a buffer of the cache: its columns of latents, and index keys as they are. */
+export function keptOf({ buffers, layers }: Pick<LatentCache, "buffers" | "layers">, buffer: number, { keyColumns }: RankShape): KeptColumns {
+  const { config: cache } = buffers[buffer];
+  return { cache, columns: buffer < layers.length ? keyColumns : [{ begin: 0, end: cache.keyWidth }] };
+}
+
+/** The first buffer of each kind: of latents, and of index keys, if there are any. */
+function kindsOf({ buffers, layers }: LatentCache): number[] {
+  return buffers.length > layers.length ? [0, layers.length] : [0];
+}
+
+/** Most bytes that some ranks are given of a token of one buffer: of those that share latents by tokens, one is. */
+export function mostTokenBytes(cache: LatentCache, shapes: readonly RankShape[]): number {
+  const bytesOf = (buffer: number) => {
+    const each = shapes.map((shape) => {
+      const bytes = cacheTokenBytes(exportedConfig(keptOf(cache, buffer, shape)));
+      return [shape.tokens.of === 1 ? `rank ${shape.rank}` : `latent group ${shape.latentGroup}`, bytes] as const;
+    });
+    return new Map(each).values().reduce((sum, bytes) => sum + bytes, 0);
+  };
+  return Math.max(...kindsOf(cache).map(bytesOf));
 }
 
 /** What is recorded. */
-interface CutUnderWay extends Pick<Cut, "firstLayer" | "span"> {
+interface CutUnderWay extends Pick<Cut, "firstLayer" | "span" | "configs"> {
+  /** Behind the last layer that is of the same kind. */
+  readonly endOfKind: number;
   layers: number;
   /** See {@link CutPart.range}, of each rank. */
   readonly ranges: readonly CutPart["range"][];
@@ -61,8 +79,8 @@ interface CutUnderWay extends Pick<Cut, "firstLayer" | "span"> {
 
 /** Cuts out what some decode ranks keep of a model's cached latents, consecutive layers of a span at a time. */
 export class LatentExporter {
-  /** How each rank's tokens lie. */
-  readonly configs: readonly CacheConfig[];
+  /** How each rank's tokens lie, by layer. */
+  readonly #configs: readonly (readonly CacheConfig[])[];
   /** Most tokens, over all layers, that are cut out together. */
   readonly tokens: number;
   readonly #model: Model;
@@ -77,7 +95,7 @@ export class LatentExporter {
     model: Model,
     parts: {
       readonly shares: readonly TokenShare[];
-      readonly configs: readonly CacheConfig[];
+      readonly configs: readonly (readonly CacheConfig[])[];
       readonly tokens: number;
       readonly kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
       readonly staging: DeviceBuffer;
@@ -86,7 +104,7 @@ export class LatentExporter {
   ) {
     this.#model = model;
     this.#shares = parts.shares;
-    this.configs = parts.configs;
+    this.#configs = parts.configs;
     this.tokens = parts.tokens;
     this.#kernels = parts.kernels;
     this.#staging = parts.staging;
@@ -96,24 +114,22 @@ export class LatentExporter {
   /** @param tokens most tokens, over all layers, that are cut out together */
   static async create(model: Model, shapes: readonly RankShape[], tokens: number): Promise<LatentExporter> {
     const { device, cache } = model;
-    const exports = shapes.map(({ keyColumns, tokens }) => ({
-      cache: cache.config,
-      slots: cache.slots,
-      tableWords: cache.tableWords,
-      columns: keyColumns,
-      tokens,
-    }));
-    const configs = exports.map(exportedConfig);
-    const bytes = FRAME_FRONT * (shapes.length + 1) + tokens * mostTokenBytes(cache.config, shapes);
+    const { slots, tableWords } = cache;
+    const kinds = kindsOf(cache).map((first) => shapes.map((shape) => ({ ...keptOf(cache, first, shape), slots, tableWords, tokens: shape.tokens })));
+    const configs = kinds.map((exports) => exports.map(exportedConfig));
+    const bytes = FRAME_FRONT * (shapes.length + 1) + tokens * mostTokenBytes(cache, shapes);
     // Kernels are checked for the longest span at the last place, though a span that long begins at the first.
     const longest = Math.min(tokens, cache.maxContext);
-    const staging = device.createBuffer("handoff staging", bytes + longest * Math.max(...configs.map(cacheTokenBytes)));
-    const compiled = await Promise.all(exports.map((config) => device.compile(latentExport, config)));
+    const staging = device.createBuffer("handoff staging", bytes + longest * Math.max(...configs.flat().map(cacheTokenBytes)));
+    const compiled = await Promise.all(kinds.map((exports) => Promise.all(exports.map((config) => device.compile(latentExport, config)))));
+    const kindOf = (layer: number) => layer < cache.layers.length ? 0 : 1;
     const most = { count: longest, start: cache.maxContext, table: cache.tableWords, offset: bytes / 4 };
-    const kernels = cache.layers.map((pages) => compiled.map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most)));
+    const kernels = cache.buffers.map(({ pages }, layer) =>
+      compiled[kindOf(layer)].map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most))
+    );
     return new LatentExporter(model, {
       shares: shapes.map(({ tokens }) => tokens),
-      configs,
+      configs: cache.buffers.map((_, layer) => configs[kindOf(layer)]),
       tokens,
       kernels,
       staging,
@@ -124,8 +140,8 @@ export class LatentExporter {
   /** Whether a layer of a span can be cut out together with what is recorded already, if anything is. */
   takes(layer: number, { sequence, start, count }: Span): boolean {
     if (this.#cut === null) return count <= this.tokens;
-    const { firstLayer, layers, span } = this.#cut;
-    const follows = layer === firstLayer + layers && sequence === span.sequence && start === span.start && count === span.count;
+    const { firstLayer, layers, span, endOfKind } = this.#cut;
+    const follows = layer < endOfKind && layer === firstLayer + layers && sequence === span.sequence && start === span.start && count === span.count;
     return follows && (layers + 1) * count <= this.tokens;
   }
 
@@ -137,26 +153,29 @@ export class LatentExporter {
   /** Records the cut of one layer, which it {@link takes}. */
   record(layer: number, span: Span): void {
     const { device } = this.#model;
-    // Each rank's layers follow each other: as many as there may be.
-    const mostLayers = Math.min(Math.floor(this.tokens / span.count), this.#kernels.length - layer);
-    this.#cut ??= this.#begin(layer, span, mostLayers);
-    const { layers, places, ranges } = this.#cut;
+    this.#cut ??= this.#begin(layer, span);
+    const { layers, places, ranges, configs } = this.#cut;
     this.#kernels[layer].forEach((kernel, rank) => {
       const [start, end] = ranges[rank];
-      const offset = (places[rank] + layers * (end - start) * cacheTokenBytes(this.configs[rank])) / 4;
+      const offset = (places[rank] + layers * (end - start) * cacheTokenBytes(configs[rank])) / 4;
       device.run(kernel, { count: end - start, start, table: span.sequence.table, offset });
     });
     this.#cut.layers++;
   }
 
-  #begin(firstLayer: number, span: Span, mostLayers: number): CutUnderWay {
+  #begin(firstLayer: number, span: Span): CutUnderWay {
+    const configs = this.#configs[firstLayer];
+    const other = this.#configs.findIndex((kind, layer) => layer > firstLayer && kind !== configs);
+    const endOfKind = other === -1 ? this.#configs.length : other;
+    // Each rank's layers follow each other: as many as there may be.
+    const mostLayers = Math.min(Math.floor(this.tokens / span.count), endOfKind - firstLayer);
     const ranges = this.#shares.map((share) => [keptTokens(share, span.start), keptTokens(share, span.start + span.count)] as const);
     const places = [FRAME_FRONT];
-    this.configs.forEach((config, rank) => {
+    configs.forEach((config, rank) => {
       const [start, end] = ranges[rank];
       places.push(places[rank] + mostLayers * (end - start) * cacheTokenBytes(config) + FRAME_FRONT);
     });
-    return { firstLayer, layers: 0, span, ranges, places };
+    return { firstLayer, layers: 0, span, ranges, places, configs, endOfKind };
   }
 
   /** Records the way back of what is recorded. @returns resolves after the submission */
@@ -164,8 +183,8 @@ export class LatentExporter {
     const cut = this.#cut;
     invariant(cut !== null, "nothing was cut out");
     this.#cut = null;
-    const { firstLayer, layers, span, ranges, places } = cut;
-    const parts = this.configs.map((config, rank): CutPart => {
+    const { firstLayer, layers, span, ranges, places, configs } = cut;
+    const parts = configs.map((config, rank): CutPart => {
       const range = ranges[rank];
       return { begin: places[rank], bytes: layers * (range[1] - range[0]) * cacheTokenBytes(config), range };
     });
@@ -173,7 +192,7 @@ export class LatentExporter {
     this.#model.device.read(this.#readback, this.#staging, 0, begin + bytes);
     return async () => {
       const memory = await this.#readback.take();
-      return { firstLayer, layers, span, memory, parts };
+      return { firstLayer, layers, span, memory, parts, configs };
     };
   }
 

@@ -8,20 +8,21 @@ import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import type { Model } from "../forward/model.ts";
 import type { Span } from "./latent_exporter.ts";
 
-/** Writes tokens of a layer that were cut out for this cache, counted among those that it keeps; blocks must be held. */
+/** Writes tokens of a layer, or of index keys, that were cut out for this cache, counted among those that it keeps; blocks must be held. */
 export function importLatents(
   { device, cache }: Pick<Model, "device" | "cache">,
   layer: number,
   { sequence, start, count }: Span,
   bytes: Uint8Array<ArrayBuffer>,
 ): void {
-  const tokenBytes = cacheTokenBytes(cache.config);
+  const { pages, config } = cache.buffers[layer];
+  const tokenBytes = cacheTokenBytes(config);
   for (let done = 0; done < count;) {
     const slot = sequence.slotOfKept(start + done);
     // Within a block, slots follow each other; those of blocks that were taken together mostly do, too.
     let run = Math.min(BLOCK_TOKENS - ((start + done) % BLOCK_TOKENS), count - done);
     while (done + run < count && sequence.slotOfKept(start + done + run) === slot + run) run += Math.min(BLOCK_TOKENS, count - done - run);
-    device.write(cache.layers[layer], slot * tokenBytes, bytes.subarray(done * tokenBytes, (done + run) * tokenBytes));
+    device.write(pages, slot * tokenBytes, bytes.subarray(done * tokenBytes, (done + run) * tokenBytes));
     done += run;
   }
 }

@@ -10,12 +10,12 @@ import type { BoundKernel } from "../../kernels/device/device.ts";
 import { latentSlice } from "../../kernels/latent_slice/latent_slice.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import type { Model } from "../forward/model.ts";
-import type { Span } from "./latent_exporter.ts";
+import { keptOf, type Span } from "./latent_exporter.ts";
 
 /** Copies from one model's cache to another's. */
 export class LatentSlicer {
   readonly #model: Model;
-  /** By layer. */
+  /** By layer, and of index keys behind them. */
   readonly #kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[];
 
   private constructor(model: Model, kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[]) {
@@ -24,17 +24,18 @@ export class LatentSlicer {
   }
 
   /** @param from has whole latents @param to has those of `shape`, on the same device */
-  static async create(from: Model, to: Model, { keyColumns, keyWidth, tokens }: RankShape): Promise<LatentSlicer> {
+  static async create(from: Model, to: Model, shape: RankShape): Promise<LatentSlicer> {
     const { device, cache, limits: { prefillRows } } = from;
     const { cache: kept } = to;
     invariant(device === to.device && cache.config.dtype === kept.config.dtype, "both caches are on one device, in one precision");
+    const { keyWidth, tokens } = shape;
     invariant(kept.config.keyWidth === keyWidth, "a cache that keeps other columns");
     const { slots, tableWords } = cache;
-    const slice = await device.compile(latentSlice, { cache: cache.config, columns: keyColumns, tokens, slots, tableWords, kept });
     const most = { count: prefillRows, start: cache.maxContext, table: tableWords, kept_table: kept.tableWords };
-    const kernels = cache.layers.map((pages, layer) =>
-      slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out: kept.layers[layer] }, most)
-    );
+    const kernels = await Promise.all(cache.buffers.map(async ({ pages }, buffer) => {
+      const slice = await device.compile(latentSlice, { ...keptOf(cache, buffer, shape), tokens, slots, tableWords, kept });
+      return slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out: kept.buffers[buffer].pages }, most);
+    }));
     return new LatentSlicer(from, kernels);
   }
 

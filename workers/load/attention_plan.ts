@@ -13,7 +13,7 @@ import { basisFactors, columnIndices, type RankShape } from "../../core/tpla/par
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { BasisChange, type BasisChangeTarget } from "./basis_change.ts";
 import type { UploadPlan } from "./upload_plan.ts";
-import type { AttentionWeights, DeviceMatrix } from "../forward/weights.ts";
+import type { AttentionWeights, DeviceMatrix, IndexerWeights } from "../forward/weights.ts";
 
 /** One rank of a group, under a basis. */
 export interface LoadShard {
@@ -30,7 +30,7 @@ export interface LoadShard {
 type LatentWeights = Pick<AttentionWeights, "basis" | "slicedNorm" | "keyUp" | "valueUp">;
 
 /** What does not depend on how heads and latents are cut. */
-type UncutWeights = Pick<AttentionWeights, "queryDown" | "kvDown">;
+type UncutWeights = Pick<AttentionWeights, "queryDown" | "kvDown" | "indexer">;
 
 /** Plans the attention weights of all layers, for one shard. */
 export class AttentionPlan {
@@ -89,9 +89,25 @@ export class AttentionPlan {
     return {
       queryDown: uncut === undefined ? queryDown() : uncut.queryDown,
       queryUp: this.#matrix(layer(upName, [heads * width, upColumns], headRows)),
+      indexer: uncut === undefined ? this.#indexer(`${prefix}.indexer`, index) : uncut.indexer,
       kvDown: uncut?.kvDown ?? this.#matrix(layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])),
       ...(this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, index)),
       output: this.#matrix(layer("o_proj", [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } })),
+    };
+  }
+
+  /** Scores tell tokens apart by little: what heads are weighed by is kept as it is stored. */
+  #indexer(prefix: string, layer: number): IndexerWeights | null {
+    const { indexer, hiddenSize: D, queryRank } = this.#spec;
+    if (indexer === null || !indexer.chooses[layer]) return null;
+    const { heads, width } = indexer;
+    const source = (name: string, shape: readonly [number, number]) => this.#source(`${prefix}.${name}.weight`, shape);
+    return {
+      queryUp: this.#matrix(source("wq_b", [heads * width, queryRank!])),
+      key: this.#matrix(source("wk", [width, D])),
+      keyGain: this.#plan.vector(`${prefix}.k_norm.weight`, width),
+      keyBias: this.#plan.vector(`${prefix}.k_norm.bias`, width),
+      headWeights: this.#plan.stack([[source("weights_proj", [heads, D])]], "keep"),
     };
   }
 

@@ -87,6 +87,6 @@ export async function planMemory(
   };
 }
 
-function bytesOf({ slots, config, layers }: LatentCache): number {
-  return slots * cacheTokenBytes(config) * layers.length;
+function bytesOf({ slots, buffers }: LatentCache): number {
+  return buffers.reduce((sum, { config }) => sum + slots * cacheTokenBytes(config), 0);
 }

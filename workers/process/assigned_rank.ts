@@ -5,7 +5,6 @@
  */
 import { keptTokens } from "../../core/cache/token_share.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { cachedLayers } from "../../core/model/spec.ts";
 import { SerialQueue } from "../../core/serial_queue.ts";
 import type { Link } from "../../core/wire/link.ts";
 import type { Request, RequestOf } from "../../core/wire/messages.ts";
@@ -18,6 +17,7 @@ import type { HandoffTarget } from "../handoff/handoff_target.ts";
 import type { Phase } from "../forward/linear_binding.ts";
 import type { LoadedRank } from "./load_rank.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { keptOf } from "../handoff/latent_exporter.ts";
 import { exportedConfig } from "../../kernels/latent_export/kept_columns.ts";
 import { ReceivingWindows, SendingWindow } from "../handoff/handoff_window.ts";
 import { Membership, type OnPeerFrame } from "./membership.ts";
@@ -126,7 +126,7 @@ export class AssignedRank {
 
   /** Links to the decode ranks that this rank of the prefill unit hands to. */
   async #attach({ group, epoch, ranks }: RequestOf<"attach">): Promise<void> {
-    const { assignment: { cut, rank, exchange }, decodeShapes, model: { cache, spec } } = this.#rank;
+    const { assignment: { cut, rank, exchange }, decodeShapes, model: { cache } } = this.#rank;
     for (const { link } of this.#groups.get(group)?.targets ?? []) link.close();
     const targets: HandoffTarget[] = [];
     // Those that are linked are heard while others are.
@@ -134,8 +134,8 @@ export class AssignedRank {
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
-      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * cachedLayers(spec) *
-        cacheTokenBytes(exportedConfig({ cache: cache.config, columns: shape.keyColumns }));
+      const tokenBytes = cache.buffers.reduce((sum, _, buffer) => sum + cacheTokenBytes(exportedConfig(keptOf(cache, buffer, shape))), 0);
+      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * tokenBytes;
       const local = peer.address.startsWith("unix:");
       const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
       targets.push({ worker: peer.worker, link, shape, window });

@@ -1,5 +1,5 @@
 /**
- * Copy on write: a sequence that goes its own way in the middle of a block gets a copy of what it shares of it, in every layer.
+ * Copy on write: a sequence that goes its own way in the middle of a block gets a copy of what it shares of it, in every layer, and of index keys.
  *
  * @module
  */
@@ -20,12 +20,12 @@ export class BlockCopier {
   }
 
   static async create(model: Model): Promise<BlockCopier> {
-    const { config, slots, layers, allocator } = model.cache;
-    const copy = await model.device.compile(blockCopy, { cache: config, slots });
-    return new BlockCopier(
-      model,
-      layers.map((cache) => copy.bind({ cache }, { source: allocator.blocks, copy: allocator.blocks, tokens: BLOCK_TOKENS })),
-    );
+    const { slots, buffers, allocator: { blocks } } = model.cache;
+    const kernels = await Promise.all(buffers.map(async ({ pages: cache, config }) => {
+      const copy = await model.device.compile(blockCopy, { cache: config, slots });
+      return copy.bind({ cache }, { source: blocks, copy: blocks, tokens: BLOCK_TOKENS });
+    }));
+    return new BlockCopier(model, kernels);
   }
 
   /** Records the copy of what is kept here of the first `ofBlock` tokens that a block stands for; of none, nothing. */

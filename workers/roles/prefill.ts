@@ -8,7 +8,6 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { isHost } from "../../core/device_kind.ts";
 import { setImmediate } from "node:timers/promises";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
-import { cachedLayers } from "../../core/model/spec.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
@@ -244,10 +243,10 @@ export class PrefillRank {
   /** Hands over what is cached here and not there. */
   async #handCached(prompt: Prompt, end: number, onProgress: OnProgress): Promise<void> {
     if (prompt.handoff === null && prompt.take === null) return;
-    const { limits, spec } = this.model;
+    const { limits, cache } = this.model;
     for (let start = prompt.from; start < end; start += limits.prefillRows) {
       const part = { start, end: Math.min(end, start + limits.prefillRows) };
-      for (let layer = 0; layer < cachedLayers(spec); layer++) await this.#hand(prompt, layer, part, onProgress);
+      for (let layer = 0; layer < cache.buffers.length; layer++) await this.#hand(prompt, layer, part, onProgress);
     }
   }
 

@@ -7,7 +7,6 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
-import { cachedLayers } from "../../core/model/spec.ts";
 import { dtypeBytes } from "../../core/wire/messages.ts";
 import type { Readback } from "../../kernels/device/device.ts";
 import { type Collective, type Exchanged, NO_SUM } from "../collective/collective.ts";
@@ -77,8 +76,8 @@ export class RankForward {
     }
     if (layers.end < model.spec.layers) return;
     model.recordEnd(step);
-    // A layer that drafts caches latents of the step, too.
-    for (let layer = model.spec.layers; layer < cachedLayers(model.spec); layer++) await afterAttention?.(layer);
+    // A layer that drafts caches latents of the step, too, and index keys are handed over as layers behind all others.
+    for (let layer = model.spec.layers; layer < model.cache.buffers.length; layer++) await afterAttention?.(layer);
   }
 
   /** Records layers of a step of a rank that is alone, and begins with them: nothing is waited for. */

@@ -26,10 +26,15 @@ export function deepseekV3(config: unknown): ModelSpec {
 
 /** `model_type: glm4_moe_lite` → spec: the architecture of DeepSeek-V3, with values that are wider than keys without position. */
 export function glm4MoeLite(config: unknown): ModelSpec {
+  checkLayerTypes(config);
+  return sigmoidRouted("glm4_moe_lite", config, 1.8);
+}
+
+/** Refuses layers that are not dense up to `first_k_dense_replace` and have experts from there on. @throws {FieldError} */
+export function checkLayerTypes(config: unknown): void {
   const { mlp_layer_types: types, first_k_dense_replace: dense } = layerTypes.parse(config);
   const isAsReplaced = types?.every((type, layer) => type === (layer < dense ? "dense" : "sparse")) ?? true;
   requireField(isAsReplaced, "mlp_layer_types", `does not begin with first_k_dense_replace (${dense}) dense layers, all others being sparse`);
-  return sigmoidRouted("glm4_moe_lite", config, 1.8);
 }
 
 const layerTypes = z.object({
@@ -37,8 +42,8 @@ const layerTypes = z.object({
   first_k_dense_replace: COMMON_FIELDS.first_k_dense_replace,
 });
 
-/** @param routedScale where the file does not say */
-function sigmoidRouted(family: string, config: unknown, routedScale: number): ModelSpec {
+/** Of families that route as DeepSeek-V3 does. @param routedScale where the file does not say */
+export function sigmoidRouted(family: string, config: unknown, routedScale: number): ModelSpec {
   const fields = schema.parse(config);
   const scoring = fields.scoring_func ?? "sigmoid";
   requireField(scoring === "sigmoid", "scoring_func", `is "${scoring}"; ${family} routes by "sigmoid"`);

@@ -106,6 +106,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: { interleav
     latentGain: 1,
     attentionScale: queryWidth ** -0.5 * scaleFactor,
     queryScaling: null,
+    indexer: null,
     normEps: fields.rms_norm_eps,
     latentNormEps: 1e-6,
     denseLayers: fields.num_hidden_layers,

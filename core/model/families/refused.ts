@@ -4,13 +4,10 @@
  * @module
  */
 
-const SPARSE = "attends to tokens that an indexer chooses (DeepSeek sparse attention)";
 const LINEAR = "has layers of linear attention beside latent ones";
 
 /** By `model_type`: what of it is missing here. */
 export const REFUSED: Readonly<Record<string, string>> = {
-  deepseek_v32: SPARSE,
-  glm_moe_dsa: SPARSE,
   deepseek_v4: "attends to compressed tokens that an indexer chooses",
   kimi_linear: LINEAR,
   // GLM-5.3.

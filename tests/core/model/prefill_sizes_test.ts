@@ -74,7 +74,7 @@ describe("what prefill computes at a time", () => {
         fc.integer({ min: 2 ** 27, max: 2 ** 31 }),
         (spec, free, most) => {
           const { chunk, window } = choosePrefillSizes(spec, card(free, most), {}, 163840);
-          const [row, position] = [bytesPerRow(spec), bytesPerWindowPosition(spec)];
+          const [row, position] = [bytesPerRow(spec, 163840), bytesPerWindowPosition(spec)];
           if (chunk > 512 && window > 512) assert(chunk * row.all + window * position.all <= free / 16);
           if (chunk > 512) assert(chunk * row.largest <= most);
           if (window > 512) assert(window * position.largest <= most);

@@ -192,7 +192,8 @@ describe("a memory plan", () => {
   });
 
   it("comes to what chunks and windows are chosen by", () => {
-    for (const name of ["deepseek-v3-tiny", "deepseek-v2-lite-tiny", "tiny-mla"] as const) {
+    const maxContext = 512;
+    for (const name of ["deepseek-v3-tiny", "deepseek-v2-lite-tiny", "deepseek-v32-tiny", "tiny-mla"] as const) {
       const spec = parseModelConfig(Deno.readTextFileSync(`${fixtureDirectory(name)}/config.json`), name);
       const allocated = (prefillRows: number, window: number) => {
         const device = new MeasuringDevice();
@@ -206,13 +207,15 @@ describe("a memory plan", () => {
           shares: false,
           ranks: 1,
           wire: "f32",
+          cache: { dtype: "f16", keyWidth: spec.latentWidth, ropeWidth: spec.rope.width },
+          maxContext,
         } as const;
         createActivations(device, spec, { prefillRows, decodeRows: 1, window, logitRows: 1 }, options);
         return device.counters.allocatedBytes;
       };
       const [least, rows, positions] = [allocated(4096, 64), allocated(8192, 64), allocated(4096, 128)];
       const near = (actual: number, expected: number) => assert(Math.abs(actual / expected - 1) < 0.01, `${name}: ${actual} for ${expected}`);
-      near(rows - least, bytesPerRow(spec).all * 4096);
+      near(rows - least, bytesPerRow(spec, maxContext).all * 4096);
       near(positions - least, bytesPerWindowPosition(spec).all * 64);
     }
   });

@@ -113,6 +113,8 @@ describe("a group of ranks", () => {
       "minicpm3-longrope-tiny",
       "mistral3-tiny",
       "longcat-flash-tiny",
+      "deepseek-v32-tiny",
+      "glm-moe-dsa-tiny",
     ] as const
   ) {
     it(`on ${name} is exact for whole keys in any basis, and for heads split alone`, async () => {

@@ -24,11 +24,11 @@ import { MixedRank } from "../../../workers/roles/mixed.ts";
 import type { PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
 import { RankForward } from "../../../workers/roles/rank.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../../support/fixtures.ts";
 
-const NAME = "deepseek-v2-lite-tiny";
 const RANKS = 2;
-const LAYERS = 3;
+/** Models, and layers of them: one has index keys beside latents. */
+const MODELS = [["deepseek-v2-lite-tiny", 3], ["deepseek-v32-tiny", 2]] as const;
 const LENGTH = 100;
 const QUERY = { key: 1, position: 0, inverseTemperature: 1, plain: 4, adjusted: 0, base: 0, changes: [], mask: null, draw: false };
 const PROMPT = Array.from({ length: LENGTH }, (_, i) => 3 + i * 11 % 90);
@@ -39,9 +39,9 @@ interface LoadedRank {
   readonly shape: RankShape;
 }
 
-async function loadRanks(device: Device, cacheDtype: CacheDtype): Promise<LoadedRank[]> {
-  using files = new DirectoryFiles(fixtureDirectory(NAME));
-  const spec = parseModelConfig((await files.text("config.json"))!, NAME);
+async function loadRanks(device: Device, name: Fixture, cacheDtype: CacheDtype): Promise<LoadedRank[]> {
+  using files = new DirectoryFiles(fixtureDirectory(name));
+  const spec = parseModelConfig((await files.text("config.json"))!, name);
   const checkpoint = await Checkpoint.open(files);
   const bases = await basesFor(spec, { kind: "hadamard", lambda: 0 }, null);
   const cut = { ranks: RANKS, latentGroups: RANKS, halo: 8 };
@@ -66,7 +66,7 @@ async function loadRanks(device: Device, cacheDtype: CacheDtype): Promise<Loaded
 /** What a rank keeps of the prompt, layer by layer. */
 async function pagesOf({ device, cache }: Model): Promise<Uint8Array[]> {
   const layers: Uint8Array[] = [];
-  for (const pages of cache.layers) {
+  for (const { pages } of cache.buffers) {
     const readback = await device.createReadback("pages", pages.bytes);
     device.read(readback, pages, 0, pages.bytes);
     device.submit();
@@ -80,12 +80,12 @@ async function pagesOf({ device, cache }: Model): Promise<Uint8Array[]> {
 function chunkOf(
   sequence: number,
   [start, end]: readonly [number, number],
-  layers: PromptChunk["layers"],
+  { of, ...layers }: PromptChunk["layers"] & { readonly of: number },
   begin: PromptChunk["begin"],
 ): PromptChunk {
   const last = end === LENGTH;
   const tokens = layers.first === 0 ? PROMPT.slice(start, end) : [];
-  const queries = last && layers.end === LAYERS ? [{ ...QUERY, position: LENGTH }] : [];
+  const queries = last && layers.end === of ? [{ ...QUERY, position: LENGTH }] : [];
   return { sequence, start, layers, awaited: false, last, promptLogprobs: null, following: null, tokens, queries, begin };
 }
 
@@ -135,13 +135,14 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
   it("hold and answer what ranks do that are handed a prefill unit's latents, however chunks, prefixes and layers are cut", async () => {
     const device = await openTestDevice(kind);
     try {
-      for (const dtype of kind === "deno" ? ["q8"] as const : ["f32", "f16", "q8"] as const) {
-        const ranks = await loadRanks(device, dtype);
+      const dtypes = kind === "deno" ? ["q8"] as const : ["f32", "f16", "q8"] as const;
+      for (const [[name, layers], dtype] of MODELS.flatMap((model) => dtypes.map((dtype) => [model, dtype] as const))) {
+        const ranks = await loadRanks(device, name, dtype);
         const kept = [3, 1];
         const expected = await handedOver(ranks, kept);
         // What is left of it must not be taken for what is copied.
         for (const { models: { decode } } of ranks) {
-          for (const pages of decode.cache.layers) device.write(pages, 0, new Uint8Array(pages.bytes).fill(0x3c));
+          for (const { pages } of decode.cache.buffers) device.write(pages, 0, new Uint8Array(pages.bytes).fill(0x3c));
         }
         const clean = await Promise.all(ranks.map(({ models }) => pagesOf(models.decode)));
         const exchange = new LocalExchange(RANKS);
@@ -158,7 +159,7 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
           }
           return answers;
         };
-        const whole = { first: 0, end: LAYERS };
+        const whole = { first: 0, end: layers, of: layers };
         const beginsWith = (blocks: number[], from: number, to: number[]) => ({
           length: LENGTH,
           blocks,
@@ -168,16 +169,18 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
         });
         // In two chunks of uneven length, the second layer by layer.
         await all((rank) => rank.run(chunkOf(1, [0, 33], whole, beginsWith([2, 0], 0, kept))));
-        for (let layer = 0; layer < LAYERS; layer++) await all((rank) => rank.run(chunkOf(1, [33, 66], { first: layer, end: layer + 1 }, null)));
+        for (let layer = 0; layer < layers; layer++) {
+          await all((rank) => rank.run(chunkOf(1, [33, 66], { first: layer, end: layer + 1, of: layers }, null)));
+        }
         await all((rank) => rank.run(chunkOf(1, [66, LENGTH], whole, null)));
         const pages = await Promise.all(ranks.map(({ models }) => pagesOf(models.decode)));
         for (const [i, { models: { decode: { cache } } }] of ranks.entries()) {
-          const slotBytes = cache.layers[0].bytes / cache.slots;
           const slots = PROMPT.map((_, position) => kept[Math.floor(position / 64)] * 64 + position % 64);
-          for (let layer = 0; layer < LAYERS; layer++) {
+          for (let layer = 0; layer < cache.buffers.length; layer++) {
+            const slotBytes = cache.buffers[layer].pages.bytes / cache.slots;
             const held = clean[i][layer].slice();
             for (const slot of slots) held.set(expected.pages[i][layer].subarray(slot * slotBytes, (slot + 1) * slotBytes), slot * slotBytes);
-            assertEquals(pages[i][layer], held, `rank ${i}, layer ${layer}, ${dtype}`);
+            assertEquals(pages[i][layer], held, `${name}, rank ${i}, buffer ${layer}, ${dtype}`);
           }
         }
         assertEquals(await steps(1), expected.answers);
@@ -203,11 +206,11 @@ describeModelsOnDevices("ranks that keep slices of what they compute", (kind) =>
   it("refuse prompts that would be generated from where they are, and steps of prompts that are not computed", async () => {
     const device = await openTestDevice(kind);
     try {
-      const [{ models, shape }] = await loadRanks(device, "f32");
+      const [{ models, shape }] = await loadRanks(device, "deepseek-v2-lite-tiny", "f32");
       const rank = await MixedRank.create(models, shape);
       await rank.reset([new LocalExchange(RANKS).rank(0)]);
       const begin = { length: LENGTH, blocks: [0, 1], target: null, stays: true, slices: null };
-      const chunk = chunkOf(1, [0, 33], { first: 0, end: LAYERS }, begin);
+      const chunk = chunkOf(1, [0, 33], { first: 0, end: 3, of: 3 }, begin);
       await assertRejects(() => rank.run(chunk), LatentmeshError, "does not generate from where it computes prompts");
       const slices = { tokens: LENGTH, from: 0, blocks: [0] };
       const short = { ...chunk, begin: { ...begin, stays: false, slices } };

@@ -1,0 +1,74 @@
+/**
+ * The tokens that sparse attention attends to: those that score best, exactly as many as it may attend to, and of equal scores the first ones.
+ *
+ * @module
+ */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { ceilDiv } from "../../core/numeric.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
+import { slotOf } from "../latent_cache/layout.ts";
+import { contextOf } from "../latent_decode/splits.ts";
+import source from "./choose_tokens.wgsl" with { type: "text" };
+import giveBits from "./give_bits.wgsl" with { type: "text" };
+import giveSlots from "./give_slots.wgsl" with { type: "text" };
+
+/** Configuration of {@link chooseTokens}. */
+export interface ChooseTokensConfig {
+  /** Scores of a row: of so many positions. */
+  readonly positions: number;
+  readonly tableWords: number;
+  /** Tokens that are chosen of more. */
+  readonly topTokens: number;
+  /** Words of a row of what is chosen: at least {@link chosenBits} of the positions, or as many as tokens are chosen. */
+  readonly stride: number;
+  /** `slots`: where chosen tokens are cached, by ascending position. `bits`: one for each position, set if it is chosen. */
+  readonly gives: "slots" | "bits";
+}
+
+/** Words of bits that say which of so many positions are chosen. */
+export function chosenBits(positions: number): number {
+  return ceilDiv(positions, 32);
+}
+
+const THREADS = 256;
+
+/**
+ * scores: [rows, positions], of the rows of a step that begin with `first_row`; `step`: [rows of the step, 4] words → chosen: [rows of the step, stride]. A row with no
+ * more tokens than may be chosen gets all of them, whatever their scores. Beyond a row's own position, bits of its last word are 0 and other words are left as they are.
+ */
+export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "step" | "chosen", "rows" | "first_row"> = {
+  name: "choose_tokens",
+  bindings: { scores: "read", tables: "read", step: "read", chosen: "read_write" },
+  params: ["rows", "first_row"],
+  wgsl: ({ positions, topTokens, stride, gives }) =>
+    constants({ POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS, BLOCK_TOKENS }) + (gives === "slots" ? giveSlots : giveBits) +
+    source,
+  workgroups: (_, { rows }) => [rows, 1, 1],
+  sizes: ({ positions, tableWords, stride }, { rows, first_row }) => ({
+    scores: rows * positions * 4,
+    tables: tableWords * 4,
+    step: (first_row + rows) * 16,
+    chosen: (first_row + rows) * stride * 4,
+  }),
+  reference({ positions, topTokens, stride, gives }, { scores, tables, step, chosen }, { rows, first_row }) {
+    for (let i = 0; i < rows; i++) {
+      const row = first_row + i;
+      const own = scores.f32.subarray(i * positions, i * positions + contextOf(step.u32, row));
+      const at = topPositions(own, topTokens);
+      if (gives === "slots") {
+        at.forEach((position, place) => chosen.u32[row * stride + place] = slotOf(tables, step.u32[row * 4 + 3], position));
+        continue;
+      }
+      const words = chosen.u32.subarray(row * stride, row * stride + chosenBits(own.length));
+      words.fill(0);
+      for (const position of at) words[position >>> 5] |= 1 << (position & 31);
+    }
+  },
+};
+
+/** Positions of the best scores, ascending. */
+function topPositions(scores: Float32Array, most: number): Uint32Array {
+  const all = Uint32Array.from(scores, (_, position) => position);
+  if (scores.length <= most) return all;
+  return all.sort((a, b) => scores[b] - scores[a] || a - b).subarray(0, most).sort();
+}

@@ -1,0 +1,254 @@
+/**
+ * What sparse attention adds: index keys, scores by them, the tokens that are chosen, and attention to those alone.
+ */
+import { afterAll, beforeAll, it } from "@std/testing/bdd";
+import { assertEquals } from "@std/assert";
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { chooseTokens, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
+import type { Device } from "../../kernels/device/device.ts";
+import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
+import { indexKeyConfig, indexKeys } from "../../kernels/index_keys/index_keys.ts";
+import { indexScores } from "../../kernels/index_scores/index_scores.ts";
+import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
+import { prefillChosen } from "../../kernels/mla_prefill/prefill_chosen.ts";
+import { prefillMerge } from "../../kernels/mla_prefill/prefill_merge.ts";
+import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
+import { assertClose } from "../support/compare.ts";
+import { describeOnDevices, openTestDevice } from "../support/devices.ts";
+import { runKernel } from "../support/kernel.ts";
+import { attend, packCache, rounded, unpackCache } from "../support/latents.ts";
+import { Random } from "../../bench/support/random.ts";
+
+/** Slots of a position under block tables. */
+const slotIn = (tables: ArrayLike<number>, position: number) => tables[Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + position % BLOCK_TOKENS;
+
+/** Positions of the best scores, ascending; of equals the first. */
+function best(scores: ArrayLike<number>, count: number): number[] {
+  const order = Array.from(scores, (_, position) => position).sort((a, b) => scores[b] - scores[a] || a - b);
+  return order.slice(0, count).sort((a, b) => a - b);
+}
+
+describeOnDevices("sparse attention", (kind) => {
+  let device: Device;
+  beforeAll(async () => void (device = await openTestDevice(kind)));
+  afterAll(() => device.close());
+
+  it("normalises, rotates and stores index keys, and rotates index queries, in place and nothing else", async () => {
+    const random = new Random();
+    const [positions, shortPositions] = [9, 4];
+    for (const dtype of ["f32", "f16"] as const) {
+      for (const [width, heads, ropeWidth, interleaved, rows] of [[128, 3, 64, false, 4], [14, 5, 6, true, 3], [16, 4, 16, false, 1]] as const) {
+        const cache = indexKeyConfig(width, dtype);
+        const table = random.normals((positions + shortPositions) * ropeWidth);
+        const at = Array.from({ length: rows }, (_, row) => [row * 2, (row * 5 + 3) % 64, row === 1]);
+        const step = Uint32Array.from(at.flatMap(([position, slot, short]) => [0, Number(position), Number(slot) + (short ? SHORT_SEQUENCE : 0), 0]));
+        const [x, gain, bias] = [random.normals(rows * width, 3), random.normals(width), random.normals(width)];
+        const q = random.normals(rows * heads * width);
+        const before = random.normals(64 * cacheWidth(cache));
+        const rotate = (values: number[], row: number) => {
+          const turns = Number(at[row][0]) + (at[row][2] ? positions : 0);
+          const pairs = ropeWidth / 2;
+          for (let pair = 0; pair < pairs; pair++) {
+            const [a, b] = interleaved ? [2 * pair, 2 * pair + 1] : [pair, pair + pairs];
+            const [cos, sin] = table.subarray((turns * pairs + pair) * 2);
+            [values[a], values[b]] = [values[a] * cos - values[b] * sin, values[a] * sin + values[b] * cos];
+          }
+          return values;
+        };
+        const expected = Float64Array.from(rounded(cache, before));
+        for (let row = 0; row < rows; row++) {
+          const values = [...x.subarray(row * width, (row + 1) * width)];
+          const mean = values.reduce((sum, value) => sum + value) / width;
+          const deviation = Math.sqrt(values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / width + 0.01);
+          const key = rotate(values.map((value, k) => (value - mean) / deviation * gain[k] + bias[k]), row);
+          const filled = Float32Array.from([...key, ...new Array(cacheWidth(cache) - width).fill(0)]);
+          expected.set(rounded(cache, filled), Number(at[row][1]) * cacheWidth(cache));
+        }
+        const output = await runKernel(
+          device,
+          indexKeys,
+          { cache, slots: 64, heads, ropeWidth, interleaved, eps: 0.01, positions, shortPositions },
+          { x, gain, bias, step, table, q, cache: packCache(cache, before) },
+          { rows },
+        );
+        assertClose(unpackCache(cache, new Uint8Array(output.cache.u32.buffer)), expected, dtype === "f32" ? 1e-6 : 1e-3, `keys, ${width}`);
+        const turned = Array.from(
+          { length: rows * heads },
+          (_, item) => rotate([...q.subarray(item * width, (item + 1) * width)], Math.floor(item / heads)),
+        );
+        assertClose(output.q.f32, turned.flat(), 1e-6, `queries, ${width}`);
+      }
+    }
+  });
+
+  it("scores every token of each row's own sequence, with the same bits whatever rows are beside it", async () => {
+    const random = new Random();
+    const blocks = 4;
+    for (const dtype of ["f32", "f16"] as const) {
+      for (const [heads, width] of [[64, 128], [5, 14], [1, 16]]) {
+        const cache = indexKeyConfig(width, dtype);
+        const values = random.normals(blocks * BLOCK_TOKENS * cacheWidth(cache));
+        for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
+        const stored = rounded(cache, values);
+        const tables = Uint32Array.from([2, 0, 3, 1]);
+        const rowsOf = [[0, 0], [60, 2], [68, 0], [127, 0]];
+        const step = Uint32Array.from(rowsOf.flatMap(([position, table]) => [7, position, 7, table]));
+        const rows = rowsOf.length;
+        const [q, weights] = [random.normals(rows * heads * width), random.normals(rows * heads)];
+        const positions = 130;
+        const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 4, heads, positions };
+        const run = async (first_row: number, count: number, tokens: number) => {
+          const inputs = { q, weights, cache: packCache(cache, values), tables, step, scores: { poison: count * positions } };
+          return (await runKernel(device, indexScores, config, inputs, { rows: count, first_row, tokens })).scores;
+        };
+        const all = await run(0, rows, 256);
+        rowsOf.forEach(([position, table], row) => {
+          const expected = Array.from({ length: position + 1 }, (_, at) => {
+            const key = stored.subarray(slotIn(tables.subarray(table), at) * cacheWidth(cache));
+            let score = 0;
+            for (let head = 0; head < heads; head++) {
+              let product = 0;
+              for (let k = 0; k < width; k++) product += q[(row * heads + head) * width + k] * key[k];
+              score += weights[row * heads + head] * Math.max(product, 0);
+            }
+            return score;
+          });
+          const own = all.u32.subarray(row * positions, (row + 1) * positions);
+          assertClose(all.f32.subarray(row * positions, row * positions + position + 1), expected, 1e-5, `${heads} heads, row ${row}`);
+          assertEquals([...own.subarray(position + 1)], new Array(positions - position - 1).fill(0x7fc0dead));
+        });
+        const last = await run(2, 2, 128);
+        assertEquals([...last.u32], [...all.u32.subarray(2 * positions)]);
+        assertEquals([...(await run(1, 1, 0)).u32], new Array(positions).fill(0x7fc0dead));
+      }
+    }
+  });
+
+  it("chooses exactly the best, of equals the first, and all where there are no more", async () => {
+    const random = new Random();
+    const kinds: [name: string, score: (position: number) => number][] = [
+      ["random", () => random.normals(1)[0]],
+      ["many equal, zeros of both signs among them", () => [0, -0, 1, -1, 0.5][random.below(5)]],
+      ["all equal", () => -3],
+      ["of every size", () => random.normals(1)[0] * 10 ** (random.below(60) - 30)],
+      ["ascending", (position) => position],
+    ];
+    for (const [name, score] of kinds) {
+      for (const topTokens of [1, 24, 61, 64]) {
+        const lengths = [1, topTokens, topTokens + 1, 69, 128, 300];
+        const [positions, rows] = [301, lengths.length];
+        const scores = Float32Array.from(
+          { length: rows * positions },
+          (_, at) => at % positions < lengths[Math.floor(at / positions)] ? score(at % positions) : NaN,
+        );
+        const tables = Uint32Array.from([9, 3, 0, 2, 7, 5]);
+        const step = Uint32Array.from([0, 0, 0, 0, ...lengths.flatMap((length) => [0, length - 1, 0, 1])]);
+        const expected = lengths.map((length, row) => best(scores.subarray(row * positions, row * positions + length), topTokens));
+        const run = async (gives: "slots" | "bits", stride: number) => {
+          const config = { positions, tableWords: 6, topTokens, stride, gives };
+          const inputs = { scores, tables, step, chosen: { poison: (rows + 1) * stride } };
+          return (await runKernel(device, chooseTokens, config, inputs, { rows, first_row: 1 })).chosen.u32;
+        };
+        const slots = await run("slots", 64);
+        const bits = await run("bits", chosenBits(positions));
+        lengths.forEach((length, row) => {
+          const at = expected[row].map((position) => slotIn(tables.subarray(1), position));
+          const filled = [...at, ...new Array(64 - at.length).fill(0x7fc0dead)];
+          assertEquals([...slots.subarray((row + 1) * 64, (row + 2) * 64)], filled, `${name}, ${topTokens} of ${length}`);
+          const own = bits.subarray((row + 1) * chosenBits(positions), (row + 2) * chosenBits(positions));
+          const set = Array.from({ length: chosenBits(length) * 32 }, (_, position) => position).filter((at) => own[at >>> 5] >>> (at & 31) & 1);
+          assertEquals(set, expected[row], `${name}, bits of ${topTokens} of ${length}`);
+        });
+      }
+    }
+  });
+
+  it("copies chosen latents next to each other", async () => {
+    const random = new Random();
+    for (
+      const cache of [{ dtype: "f32", keyWidth: 5, ropeWidth: 3 }, { dtype: "f16", keyWidth: 512, ropeWidth: 64 }, {
+        dtype: "q8",
+        keyWidth: 6,
+        ropeWidth: 2,
+      }] as const
+    ) {
+      const [slots, stride, words] = [192, 64, cacheTokenBytes(cache) / 4];
+      const before = Uint32Array.from({ length: slots * words }, () => random.below(2 ** 32));
+      const counts = [1, 61, 64];
+      const chosen = Uint32Array.from({ length: counts.length * stride }, () => random.below(slots));
+      const step = Uint32Array.from(counts.flatMap((count) => [0, count - 1, 0, 0]));
+      const inputs = { cache: before, chosen, step, out: { poison: counts.length * stride * words } };
+      const { out } = await runKernel(device, gatherTokens, { cache, slots, stride }, inputs, { rows: counts.length });
+      const expected = counts.flatMap((count, row) =>
+        Array.from({ length: stride }, (_, i) => {
+          const from = chosen[row * stride + i] * words;
+          return i < count ? [...before.subarray(from, from + words)] : new Array(words).fill(0x7fc0dead);
+        }).flat()
+      );
+      assertEquals([...out.u32], expected);
+    }
+  });
+
+  for (
+    const config of [
+      { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4, split: 32 },
+      { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2, split: 40 },
+    ]
+  ) {
+    it(`prefills each row with what was chosen for it alone, in splits and chunks with the same bits, heads of ${config.nopeWidth} columns`, async () => {
+      const { heads, nopeWidth, ropeWidth, valueWidth, scale, split } = config;
+      const random = new Random();
+      const [length, width] = [130, nopeWidth + ropeWidth];
+      const [q, keys] = [random.normals(length * heads * width), random.normals(length * heads * nopeWidth)];
+      const [ropeKeys, values] = [random.normals(length * ropeWidth), random.normals(length * heads * valueWidth)];
+      const stride = chosenBits(length);
+      // Of some splits nothing is chosen, of some one token is; bits beyond a row's position are set and must not count.
+      const sees = (row: number, at: number) => at === row || (row % 3 === 0 ? at < 5 : row % 3 === 1 ? at % 7 === row % 7 : at === 64);
+      const chosen = Uint32Array.from({ length: length * stride }, (_, word) => {
+        const [row, first] = [Math.floor(word / stride), word % stride * 32];
+        return Array.from({ length: 32 }, (_, i) => sees(row, first + i) || first + i > row ? 2 ** i : 0).reduce((a, b) => a + b);
+      });
+      const rows = async (first: number, count: number) => {
+        const end = first + count;
+        const splits = Math.ceil(end / split);
+        const params = { rows: count, first_position: first, start: 0, end, split_rows: splits * count };
+        const parts = await runKernel(device, prefillChosen, { ...config, stride }, {
+          q: q.slice(first * heads * width, end * heads * width),
+          keys,
+          rope_keys: ropeKeys,
+          values,
+          state: { poison: splits * count * heads * 2 },
+          out: { poison: splits * count * heads * valueWidth },
+          chosen: chosen.slice(first * stride, end * stride),
+        }, { ...params, first: 0 });
+        const merged = await runKernel(device, prefillMerge, { heads, valueWidth, split, powersOfTwo: false }, {
+          split_state: parts.state.f32,
+          split_out: parts.out.f32,
+          state: { poison: count * heads * 2 },
+          out: { poison: count * heads * valueWidth },
+        }, { ...params, last: 1 });
+        return merged.out.f32;
+      };
+      const whole = await rows(0, length);
+      const expected = Array.from({ length: length * heads }, (_, item) => {
+        const [row, head] = [Math.floor(item / heads), item % heads];
+        const at = Array.from({ length: row + 1 }, (_, key) => key).filter((key) => sees(row, key));
+        const scores = Float64Array.from(at, (key) => {
+          let score = 0;
+          for (let d = 0; d < nopeWidth; d++) score += q[item * width + d] * keys[(key * heads + head) * nopeWidth + d];
+          for (let d = 0; d < ropeWidth; d++) score += q[item * width + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
+          return score * scale;
+        });
+        return attend(scores, values, at.map((key) => (key * heads + head) * valueWidth), valueWidth);
+      }).flat();
+      assertClose(whole, expected, 1e-5, "prefill");
+      for (const [first, count] of [[0, 1], [1, 60], [61, 69]]) {
+        assertEquals(
+          await rows(first, count),
+          whole.slice(first * heads * valueWidth, (first + count) * heads * valueWidth),
+          `${count} rows at ${first}`,
+        );
+      }
+    });
+  }
+});

@@ -1,0 +1,123 @@
+/**
+ * What chooses the tokens that queries attend to, bound (sparse attention, DeepSeek-V3.2): index keys are cached beside latents, all that are before a query are scored,
+ * and the best are what attention sees, in prefill as bits, in decode as latents that are copied next to each other.
+ *
+ * @module
+ */
+import { shortPositions } from "../../core/model/rope.ts";
+import type { IndexerSpec } from "../../core/model/spec.ts";
+import { chooseTokens, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
+import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
+import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
+import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
+import { indexScores } from "../../kernels/index_scores/index_scores.ts";
+import { mostRows } from "./activations.ts";
+import type { ModelContext, Step } from "./context.ts";
+import { Linear } from "./linear.ts";
+import type { Phase } from "./linear_binding.ts";
+import { chosenRoom, scoredTokens } from "./sparse_activations.ts";
+import type { IndexerWeights } from "./weights.ts";
+
+/** Epsilon of the norm of index keys, whatever config.json says. */
+const KEY_NORM_EPS = 1e-6;
+
+/** Chooses, in one layer. */
+export class Indexer {
+  readonly #device: Device;
+  readonly #spec: IndexerSpec;
+  readonly #scoreRows: number;
+  readonly #linears: readonly Linear[];
+  readonly #store: BoundKernel<"rows">;
+  readonly #score: BoundKernel<"rows" | "first_row" | "tokens">;
+  readonly #choose: Readonly<Record<Phase, BoundKernel<"rows" | "first_row">>>;
+
+  private constructor(
+    { device, spec: { indexer }, activations: { sparse } }: ModelContext,
+    bound: {
+      readonly linears: readonly Linear[];
+      readonly store: BoundKernel<"rows">;
+      readonly score: BoundKernel<"rows" | "first_row" | "tokens">;
+      readonly choose: Readonly<Record<Phase, BoundKernel<"rows" | "first_row">>>;
+    },
+  ) {
+    this.#device = device;
+    this.#spec = indexer!;
+    this.#scoreRows = sparse!.scoreRows;
+    this.#linears = bound.linears;
+    this.#store = bound.store;
+    this.#score = bound.score;
+    this.#choose = bound.choose;
+  }
+
+  /** Compiles and binds. @param layer which layer it is; null where it chooses nothing */
+  static async create(context: ModelContext, weights: IndexerWeights | null, layer: number): Promise<Indexer | null> {
+    if (weights === null) return null;
+    const { device, spec, activations: a, cache, limits, both } = context;
+    const [indexer, sparse] = [spec.indexer!, a.sparse!];
+    const { heads, topTokens, interleaved } = indexer;
+    const { pages, config } = cache.indexKeys.get(layer)!;
+    const { slots, tableWords, maxContext: positions } = cache;
+    const rounded = (buffer: DeviceBuffer | null) => buffer === null ? {} : { prefill: buffer, decode: buffer };
+    const ofHidden = { x: a.h, rounded: rounded(a.hRounded), most: both };
+    const most = { rows: mostRows(limits) };
+    const scored = { rows: sparse.scoreRows, first_row: most.rows - sparse.scoreRows };
+    const choosing = { positions, tableWords, topTokens };
+    const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) => {
+      const atOnce = Math.min(rows, sparse.scoreRows);
+      return (await device.compile(chooseTokens, { ...choosing, gives, stride })).bind(
+        { scores: sparse.scores, tables: cache.tables, step: a.step, chosen },
+        { rows: atOnce, first_row: rows - atOnce },
+      );
+    };
+    const [store, score, prefill, decode, ...linears] = await Promise.all([
+      device.compile(indexKeys, {
+        cache: config,
+        slots,
+        heads,
+        ropeWidth: spec.rope.width,
+        interleaved,
+        eps: KEY_NORM_EPS,
+        positions,
+        shortPositions: shortPositions(spec.rope),
+      }),
+      device.compile(indexScores, { cache: config, slots, tableWords, heads, positions }),
+      choose("bits", sparse.bits, chosenBits(positions), limits.prefillRows),
+      choose("slots", sparse.slots, chosenRoom(indexer, positions), limits.decodeRows),
+      Linear.create(context, weights.queryUp, { x: a.queryNormed, rounded: rounded(a.queryRounded), y: sparse.queries, most: both }),
+      Linear.create(context, weights.key, { ...ofHidden, y: sparse.keys }),
+      Linear.create(context, weights.headWeights, { ...ofHidden, y: sparse.headWeights, precise: "always" }),
+    ]);
+    const { keyGain: gain, keyBias: bias } = weights;
+    return new Indexer(context, {
+      linears,
+      store: store.bind({ x: sparse.keys, gain, bias, step: a.step, table: context.ropeTable, q: sparse.queries, cache: pages }, most),
+      score: score.bind(
+        { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
+        { ...scored, tokens: positions },
+      ),
+      choose: { prefill, decode },
+    });
+  }
+
+  /** Records that index keys of a step's rows are stored, and what its rows attend to is chosen. */
+  record(step: Step): void {
+    const device = this.#device;
+    const { phase, rows: { length: rows } } = step;
+    for (const linear of this.#linears) linear.run(phase, rows);
+    device.run(this.#store, { rows });
+    const tokens = scoredTokens(step, this.#spec);
+    for (let first_row = 0; first_row < rows; first_row += this.#scoreRows) {
+      const part = { rows: Math.min(this.#scoreRows, rows - first_row), first_row };
+      device.run(this.#score, { ...part, tokens });
+      device.run(this.#choose[phase], part);
+    }
+  }
+}
+
+/** Copies the latents of a layer that a decode step's rows attend to next to each other; null where they attend to all of a sequence. */
+export async function bindGather(context: ModelContext, pages: DeviceBuffer): Promise<BoundKernel<"rows"> | null> {
+  const { device, spec: { indexer }, activations: { sparse, attended: step }, cache, limits } = context;
+  if (indexer === null || sparse === null) return null;
+  const gather = await device.compile(gatherTokens, { cache: cache.config, slots: cache.slots, stride: chosenRoom(indexer, cache.maxContext) });
+  return gather.bind({ cache: pages, chosen: sparse.slots, step, out: sparse.latents }, { rows: limits.decodeRows });
+}
