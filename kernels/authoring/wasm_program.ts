@@ -29,6 +29,7 @@ export const WASM_KERNELS = [
   "linear_rounded",
   "latent_lse",
   "latent_share",
+  "index_scores",
 ] as const;
 
 /** Storage formats in the order of their numbers there. */

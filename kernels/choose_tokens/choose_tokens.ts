@@ -68,7 +68,13 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
 
 /** Positions of the best scores, ascending. */
 function topPositions(scores: Float32Array, most: number): Uint32Array {
-  const all = Uint32Array.from(scores, (_, position) => position);
-  if (scores.length <= most) return all;
-  return all.sort((a, b) => scores[b] - scores[a] || a - b).subarray(0, most).sort();
+  if (scores.length <= most) return Uint32Array.from(scores, (_, position) => position);
+  const last = scores.slice().sort()[scores.length - most];
+  let equal = most - scores.reduce((count, score) => count + (score > last ? 1 : 0), 0);
+  const chosen = new Uint32Array(most);
+  let count = 0;
+  scores.forEach((score, position) => {
+    if (score > last || (score === last && equal-- > 0)) chosen[count++] = position;
+  });
+  return chosen;
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, MOST_GROUPS } from "../authoring/contract.ts";
 import { unroll } from "../authoring/unroll.ts";
@@ -69,5 +70,21 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
         scores.f32[i * positions + position] = score;
       }
     }
+  },
+  wasm({ cache, heads, positions }) {
+    const width = cache.keyWidth;
+    if (width % 4 !== 0) return null;
+    return ({ at, allocate, reserve, call }) => {
+      // Keys as f32.
+      reserve(4 * width * 4);
+      const args = allocate(14);
+      args.u32.set([at.q, at.weights, at.cache, at.tables, at.step, at.scores, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
+      args.u32.set([positions, BLOCK_TOKENS], 10);
+      return ({ rows, first_row, tokens }) => {
+        const blocks = ceilDiv(tokens, BLOCK_TOKENS);
+        args.u32.set([first_row, blocks], 12);
+        call("index_scores", args, rows * blocks, BLOCK_TOKENS * heads * width);
+      };
+    };
   },
 };

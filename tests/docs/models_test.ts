@@ -23,7 +23,13 @@ describe("docs/models.md", () => {
     const row = (name: string) =>
       text.split("\n").find((line) => line.startsWith(`| \`${name}\``) && line.includes("B |"))!.split("|").map((cell) => cell.trim());
     // A small one in each weight format, and a large one.
-    for (const [name, weights, column] of [["v2-lite", "keep", 2], ["v2-lite", "q8", 3], ["v2-lite", "q4", 4], ["v3", "q4", 4]] as const) {
+    for (
+      const [name, weights, column] of [["v2-lite", "keep", 2], ["v2-lite", "q8", 3], ["v2-lite", "q4", 4], ["v3", "q4", 4], [
+        "v3.2",
+        "q4",
+        4,
+      ]] as const
+    ) {
       const { weightBytes, cacheBytes, activationBytes } = await planned(name, weights);
       const cells = row(name);
       assertEquals([cells[column], cells[5], cells[6]], [weightBytes, cacheBytes, activationBytes].map(formatBytes), `${name} ${weights}`);

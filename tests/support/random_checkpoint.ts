@@ -45,6 +45,19 @@ export const ODD_MTP_CONFIG: typeof ODD_CONFIG = {
   num_nextn_predict_layers: 1,
 };
 
+/** With sparse attention, to fewer tokens than a text has. */
+export const ODD_SPARSE_CONFIG: OddConfig = {
+  ...ODD_CONFIG,
+  model_type: "deepseek_v32",
+  topk_method: "noaux_tc",
+  index_topk: 29,
+  index_head_dim: 14,
+  index_n_heads: 5,
+};
+
+/** Sizes, and those of an indexer, where there is one. */
+export type OddConfig = typeof ODD_CONFIG & Partial<Record<"index_topk" | "index_head_dim" | "index_n_heads", number>>;
+
 /** How a checkpoint is made. */
 export interface RandomCheckpointOptions {
   /** Of all tensors, whose values f16 can hold. */
@@ -60,7 +73,7 @@ export interface RandomCheckpointOptions {
 
 /** Writes a checkpoint of two files with an index into a new temporary directory. The caller removes it. */
 export async function writeRandomCheckpoint(
-  config: typeof ODD_CONFIG,
+  config: OddConfig,
   { dtype = "F16", agreeing = false, withoutMtp = false }: RandomCheckpointOptions = {},
 ): Promise<string> {
   const random = new Random();
@@ -102,6 +115,14 @@ export async function writeRandomCheckpoint(
     add(`${prefix}.self_attn.kv_a_layernorm`, C);
     add(`${prefix}.self_attn.kv_b_proj`, H * (N + V), C);
     add(`${prefix}.self_attn.o_proj`, D, H * V);
+    const { index_n_heads: heads = 0, index_head_dim: width = 0 } = config;
+    if (heads > 0) {
+      add(`${prefix}.self_attn.indexer.wq_b`, heads * width, Q!);
+      add(`${prefix}.self_attn.indexer.wk`, width, D);
+      add(`${prefix}.self_attn.indexer.k_norm`, width);
+      push(`${prefix}.self_attn.indexer.k_norm.bias`, [width], random.normals(width, 0.1));
+      add(`${prefix}.self_attn.indexer.weights_proj`, heads, D);
+    }
     if (layer < config.first_k_dense_replace) mlp(`${prefix}.mlp`, config.intermediate_size);
     else {
       add(`${prefix}.mlp.gate`, config.n_routed_experts, D);

@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../errors.ts";
 
 /** What differs between models; the rest is the same for most, see {@link configOf}. */
 interface Sizes {
-  readonly model_type: "deepseek_v2" | "deepseek_v3";
+  readonly model_type: "deepseek_v2" | "deepseek_v3" | "deepseek_v32" | "glm_moe_dsa";
   readonly vocab_size: number;
   readonly hidden_size: number;
   readonly num_hidden_layers: number;
@@ -26,6 +26,8 @@ interface Sizes {
   readonly kv_lora_rank?: number;
   readonly qk_rope_head_dim?: number;
   readonly max_position_embeddings?: number;
+  /** Of sparse attention. */
+  readonly index_n_heads?: number;
 }
 
 /** By the name that `synthetic:` takes. */
@@ -140,6 +142,45 @@ export const SHAPES = {
     num_experts_per_tok: 8,
     n_group: 8,
     topk_group: 4,
+  },
+  "v3.2": {
+    model_type: "deepseek_v32",
+    vocab_size: 129280,
+    hidden_size: 7168,
+    num_hidden_layers: 61,
+    num_attention_heads: 128,
+    q_lora_rank: 1536,
+    qk_nope_head_dim: 128,
+    v_head_dim: 128,
+    intermediate_size: 18432,
+    moe_intermediate_size: 2048,
+    first_k_dense_replace: 3,
+    n_routed_experts: 256,
+    n_shared_experts: 1,
+    num_experts_per_tok: 8,
+    n_group: 8,
+    topk_group: 4,
+    index_n_heads: 64,
+  },
+  "glm-5": {
+    model_type: "glm_moe_dsa",
+    vocab_size: 154880,
+    hidden_size: 6144,
+    num_hidden_layers: 78,
+    num_attention_heads: 64,
+    q_lora_rank: 2048,
+    qk_nope_head_dim: 192,
+    v_head_dim: 256,
+    intermediate_size: 12288,
+    moe_intermediate_size: 2048,
+    first_k_dense_replace: 3,
+    n_routed_experts: 256,
+    n_shared_experts: 1,
+    num_experts_per_tok: 8,
+    n_group: 1,
+    topk_group: 1,
+    max_position_embeddings: 202752,
+    index_n_heads: 32,
   },
 } as const satisfies Readonly<Record<string, Sizes>>;
 

@@ -31,6 +31,14 @@ export function tensorShapes(spec: ModelSpec): Map<string, readonly number[]> {
     add("self_attn.kv_a_layernorm", C);
     add("self_attn.kv_b_proj", H * (nopeWidth + valueWidth), C);
     add("self_attn.o_proj", D, H * valueWidth);
+    if (spec.indexer?.chooses[layer] === true) {
+      const { heads, width } = spec.indexer;
+      add("self_attn.indexer.wq_b", heads * width, queryRank!);
+      add("self_attn.indexer.wk", width, D);
+      add("self_attn.indexer.k_norm", width);
+      shapes.set(`model.layers.${layer}.self_attn.indexer.k_norm.bias`, [width]);
+      add("self_attn.indexer.weights_proj", heads, D);
+    }
     if (!isMoeLayer(spec, layer)) {
       mlp("mlp", spec.denseWidth);
       continue;

@@ -7,6 +7,7 @@ import { linearRounded } from "../../linear/rounded";
 import { dotInt4, split } from "../../linear/dot_int4";
 import { linearInt4 } from "../../linear/int4";
 import { candidates } from "../../candidates/candidates";
+import { indexScores } from "../../index_scores/index_scores";
 import { latentDecode, latentMerge } from "../../latent_decode/latent_decode";
 import { latentLse, latentShare } from "../../latent_decode/latent_share";
 import { mlaPrefill, prefillMerge } from "../../mla_prefill/mla_prefill";
@@ -65,6 +66,7 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
     case 18: return linearRounded(args, first, end, scratch);
     case 19: return latentLse(args, first, end, scratch);
     case 20: return latentShare(args, first, end, scratch);
+    case 21: return indexScores(args, first, end, scratch);
   }
 }
 

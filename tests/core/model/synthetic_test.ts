@@ -22,7 +22,7 @@ import { fixtureDirectory } from "../../support/fixtures.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 describe("synthetic models", () => {
-  for (const fixture of ["tiny-mla", "deepseek-v2-lite-tiny", "deepseek-v3-tiny"] as const) {
+  for (const fixture of ["tiny-mla", "deepseek-v2-lite-tiny", "deepseek-v3-tiny", "deepseek-v32-tiny", "glm-moe-dsa-tiny"] as const) {
     it(`have the tensors that ${fixture} has`, async () => {
       using files = new DirectoryFiles(fixtureDirectory(fixture));
       const checkpoint = await Checkpoint.open(files);

@@ -9,9 +9,9 @@ import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
-import { ODD_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
+import { ODD_CONFIG, ODD_SPARSE_CONFIG, type OddConfig, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 
-const CONFIGS: Record<string, typeof ODD_CONFIG> = {
+const CONFIGS: Record<string, OddConfig> = {
   "group-limited routing and query compression": ODD_CONFIG,
   "no query compression, no shared expert, every layer routed": {
     ...ODD_CONFIG,
@@ -20,6 +20,7 @@ const CONFIGS: Record<string, typeof ODD_CONFIG> = {
     first_k_dense_replace: 0,
     topk_method: "greedy",
   },
+  "sparse attention": ODD_SPARSE_CONFIG,
 };
 
 describeOnDevices("odd sizes", (kind) => {
