@@ -93,7 +93,7 @@ export class Indexer {
       store: store.bind({ x: sparse.keys, gain, bias, step: a.step, table: context.ropeTable, q: sparse.queries, cache: pages }, most),
       score: score.bind(
         { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
-        { ...scored, tokens: positions },
+        { ...scored, tokens: 2 * positions },
       ),
       choose: { prefill, decode },
     });

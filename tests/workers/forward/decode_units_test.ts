@@ -35,6 +35,9 @@ const CONFIG = {
   num_experts_per_tok: 2,
 };
 
+/** Of two tokens, rows attend to one. */
+const SPARSE = { model_type: "deepseek_v32", q_lora_rank: 40, index_topk: 1, index_head_dim: 32, index_n_heads: 3 };
+
 interface How {
   /** Longest sequence. */
   readonly context?: number;
@@ -107,13 +110,14 @@ else {
     const device = new TracingDevice((await openNullDevice({ units: true })).device);
     // Subgroups of this device have up to 128 threads, which is more than workgroups of attention have on matrix units; of such widths they have none there.
     const plain = { ...CONFIG, kv_lora_rank: 40 };
-    for (const config of [plain, { ...plain, q_lora_rank: 40, n_shared_experts: null }]) {
+    for (const config of [plain, { ...plain, q_lora_rank: 40, n_shared_experts: null }, { ...plain, ...SPARSE }]) {
       const model = await createModel(device, config, 19);
       await model.warmUp("prefill");
       await model.warmUp("decode");
       device.take();
       for (const rows of [1, 19, 1, 19]) await decode(model, sequencesOf(rows));
       // One that shares tokens with another, which has nothing to say here.
+      if (model.spec.indexer !== null) continue;
       const [shape] = partition(model.spec, { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 });
       const shared = await createModel(device, config, 19, { shape, context: 128 });
       await shared.warmUp("decode");
@@ -166,8 +170,9 @@ describeOnDevices("decode on matrix units", (kind) => {
     "matrices in parts": { config: { intermediate_size: 400 }, rounds: 1, limits: { maxBindingBytes: 65536 } },
     "a shared expert in parts": { config: { n_shared_experts: 8 }, rounds: 1, limits: { maxBindingBytes: 40000 } },
     "no shared experts": { config: { n_shared_experts: null }, rounds: 0 },
+    "sparse attention": { config: SPARSE, rounds: 0 },
   };
-  const stays = ["weights in q4", "rows that are no whole octets"];
+  const stays = ["weights in q4", "rows that are no whole octets", "sparse attention"];
   const tried = Object.entries(others);
   const few = kind === "cpu" ? tested("other kinds of layers", tried, ([what]) => stays.includes(what)) : tried;
   for (const [what, { config, rounds, limits, weights }] of few) {

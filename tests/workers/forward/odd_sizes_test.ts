@@ -32,7 +32,8 @@ describeOnDevices("odd sizes", (kind) => {
       const run = async (on: typeof kind, phase: "prefill" | "decode", chunk: number) => {
         const device = await openTestDevice(on);
         try {
-          return (await runSequence(await loadModel(device, "deepseek-v3-tiny", { directory, limits: { window: 32 } }), tokens, phase, chunk)).logits;
+          const model = await loadModel(device, "deepseek-v3-tiny", { directory, limits: { window: 32 }, maxContext: tokens.length });
+          return (await runSequence(model, tokens, phase, chunk)).logits;
         } finally {
           await device.close();
         }
