@@ -10,6 +10,7 @@ import halves from "../authoring/halves.wgsl" with { type: "text" };
 import referenceShift from "../authoring/reference_shift.wgsl" with { type: "text" };
 import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
+import allTokens from "./units_all_tokens.wgsl" with { type: "text" };
 import source from "./matrix_units.wgsl" with { type: "text" };
 import { attendRows, mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "./mla_prefill.ts";
 
@@ -77,53 +78,7 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
   // Keys and values are not written; the shader says what this is for.
   bindings: { ...mlaPrefill.bindings, keys: "read_write", rope_keys: "read_write", values: "read_write" },
   params: mlaPrefill.params,
-  wgsl(config) {
-    const { heads, nopeWidth, ropeWidth, valueWidth, scale, split, division } = config;
-    const { rowParts, rowTiles, parts, keys } = division;
-    const { rows, threads, lanes, keyStride, valuesAt, scoresAt, weightsAt, weightStride, inPlace, end } = layOut(config, division);
-    const width = nopeWidth + ropeWidth;
-    const span = threads / keys;
-    const loads = (width: number) => ceilDiv(width / 8, span);
-    let stagedParts = rowParts;
-    while (stagedParts * rowTiles * 16 * keyStride > end) stagedParts /= 2;
-    const stagedRows = stagedParts * rowTiles * 16;
-    const numbers = {
-      HEADS: heads,
-      NOPE: nopeWidth,
-      ROPE: ropeWidth,
-      VALUE: valueWidth,
-      SPLIT: split,
-      ROWS: rows,
-      KEYS: keys,
-      ROW_PARTS: rowParts,
-      ROW_TILES: rowTiles,
-      PARTS: parts,
-      THREADS: threads,
-      LANES: lanes,
-      SPAN: span,
-      QUERY_STEPS: width / 16,
-      KEY_STEPS: keys / 16 / parts,
-      KEY_TILES: keys / 16,
-      COLUMN_STEPS: valueWidth / 16 / parts,
-      PAIRS: keys / lanes / 8,
-      NOPE_LOADS: loads(nopeWidth),
-      ROPE_LOADS: loads(ropeWidth),
-      VALUE_LOADS: loads(valueWidth),
-      STAGED_ROWS: stagedRows,
-      QUERY_ROUNDS: rows / stagedRows,
-      QUERY_LOADS: ceilDiv(stagedRows * width / 8, threads),
-      VALUES_AT: valuesAt,
-      SCORES_AT: scoresAt,
-      WEIGHTS_AT: weightsAt,
-      WEIGHT_STRIDE: weightStride,
-      LANE_WEIGHTS: inPlace ? 4 : keys / lanes / 8,
-      TILE_WEIGHTS: inPlace ? 4 : 2,
-      TILES: end,
-    };
-    const { kernel, ...sections } = sectionsOf(source);
-    return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +
-      unroll(fill(kernel, { ...sections, reference_shift: referenceShift }), numbers);
-  },
+  wgsl: (config) => unitsWgsl(config, allTokens),
   workgroups: ({ heads, split, division }, { rows, first, end }) => [
     heads,
     ceilDiv(rows, division.rowParts * division.rowTiles * 16),
@@ -136,6 +91,55 @@ export const mlaPrefillMatrix: Kernel<MlaPrefillMatrixConfig, MlaPrefillBindings
   reference: (config, { q, keys, rope_keys, values, state, out }, params) =>
     attendRows(config, { q: q.f32, keys: keys.f16, ropeKeys: rope_keys.f16, values: values.f16, state: state.f32, out: out.f32 }, params),
 };
+
+/** The source. @param attends sections by which rows attend to what they see, or to less */
+export function unitsWgsl(config: MlaPrefillMatrixConfig, attends: string): string {
+  const { heads, nopeWidth, ropeWidth, valueWidth, scale, split, division } = config;
+  const { rowParts, rowTiles, parts, keys } = division;
+  const { rows, threads, lanes, keyStride, valuesAt, scoresAt, weightsAt, weightStride, inPlace, end } = layOut(config, division);
+  const width = nopeWidth + ropeWidth;
+  const span = threads / keys;
+  const loads = (width: number) => ceilDiv(width / 8, span);
+  let stagedParts = rowParts;
+  while (stagedParts * rowTiles * 16 * keyStride > end) stagedParts /= 2;
+  const stagedRows = stagedParts * rowTiles * 16;
+  const numbers = {
+    HEADS: heads,
+    NOPE: nopeWidth,
+    ROPE: ropeWidth,
+    VALUE: valueWidth,
+    SPLIT: split,
+    ROWS: rows,
+    KEYS: keys,
+    ROW_PARTS: rowParts,
+    ROW_TILES: rowTiles,
+    PARTS: parts,
+    THREADS: threads,
+    LANES: lanes,
+    SPAN: span,
+    QUERY_STEPS: width / 16,
+    KEY_STEPS: keys / 16 / parts,
+    KEY_TILES: keys / 16,
+    COLUMN_STEPS: valueWidth / 16 / parts,
+    PAIRS: keys / lanes / 8,
+    NOPE_LOADS: loads(nopeWidth),
+    ROPE_LOADS: loads(ropeWidth),
+    VALUE_LOADS: loads(valueWidth),
+    STAGED_ROWS: stagedRows,
+    QUERY_ROUNDS: rows / stagedRows,
+    QUERY_LOADS: ceilDiv(stagedRows * width / 8, threads),
+    VALUES_AT: valuesAt,
+    SCORES_AT: scoresAt,
+    WEIGHTS_AT: weightsAt,
+    WEIGHT_STRIDE: weightStride,
+    LANE_WEIGHTS: inPlace ? 4 : keys / lanes / 8,
+    TILE_WEIGHTS: inPlace ? 4 : 2,
+    TILES: end,
+  };
+  const { kernel, ...sections } = sectionsOf(source);
+  return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +
+    unroll(fill(kernel, { ...sections, ...sectionsOf(attends), reference_shift: referenceShift }), numbers);
+}
 
 /** Registers that a thread may have for queries, sums and scores, of 255: what is under way and addresses need the others. */
 const MOST_REGISTERS = 200;

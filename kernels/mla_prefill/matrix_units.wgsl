@@ -17,6 +17,8 @@
 @group(0) @binding(5) var<storage, read_write> state: array<vec2<f32>>; // [split, row, head]: reference in powers of two, sum of weights
 @group(0) @binding(6) var<storage, read_write> out: array<vec4<f32>>; // [split, row, head, column]
 
+@fill(declarations)
+
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
@@ -81,6 +83,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let weights_at = WEIGHTS_AT + my_row * WEIGHT_STRIDE + my_lane * LANE_WEIGHTS;
   var reference = 0.0;
   var total = 0.0;
+  @fill(before)
   if (thread == 0u) {
     memory.grown = 0u;
   }
@@ -188,6 +191,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         }
       }
     }
+    @fill(leave_out)
     @unroll(w, PAIRS) {
       @unroll(e, 2) {
         highest = max(highest, max(max(score_{w}_{e}.x, score_{w}_{e}.y), max(score_{w}_{e}.z, score_{w}_{e}.w)));
@@ -200,8 +204,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       }
       memory.tiles[weights_at + {w}u] = packed(weights_{w}_0, weights_{w}_1);
     }
-    // A query that sees any of the split sees the first of its first tile.
-    let begins = first == 0u;
+    @fill(begins)
     if (begins || highest > MARGIN) {
       memory.grown = 1u;
     }
@@ -215,7 +218,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         memory.tiles[weights_at + {w}u] = packed(moved_{w}_0, moved_{w}_1);
       }
       workgroupBarrier();
-      if (!begins) {
+      if (first > 0u) {
         @unroll(r, ROW_TILES) {
           @unroll(c, COLUMN_STEPS) {
             subgroupMatrixStore<row_major>(&memory.tiles, scratch, sums_{r}_{c}, 4u);
@@ -235,6 +238,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       }
     }
     total += added;
+    @fill(begun)
 
     @fill(store_keys)
     @unroll(t, KEY_TILES) {
@@ -273,7 +277,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     total += subgroupShuffleXor(total, distance);
   }
   if (my_lane == 0u && row < params.rows) {
-    state[(group.z * params.rows + row) * HEADS + head] = vec2(reference, total);
+    @fill(own_reference)
+    state[(group.z * params.rows + row) * HEADS + head] = vec2(own_reference, total);
   }
   @unroll(r, ROW_TILES) {
     @unroll(c, COLUMN_STEPS) {

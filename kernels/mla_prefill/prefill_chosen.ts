@@ -14,12 +14,20 @@ import {
   prefillWasm,
   prefillWgsl,
 } from "./mla_prefill.ts";
+import { mlaPrefillMatrix, type MlaPrefillMatrixConfig, unitsWgsl } from "./matrix_units.ts";
+import unitsChosenTokens from "./units_chosen_tokens.wgsl" with { type: "text" };
 
-/** Configuration of {@link prefillChosen}. */
-export interface PrefillChosenConfig extends MlaPrefillConfig {
+/** Which tokens were chosen. */
+interface Chosen {
   /** Words of a row of bits. */
   readonly stride: number;
 }
+
+/** Configuration of {@link prefillChosen}. */
+export interface PrefillChosenConfig extends MlaPrefillConfig, Chosen {}
+
+/** Configuration of {@link prefillChosenMatrix}. */
+export interface PrefillChosenMatrixConfig extends MlaPrefillMatrixConfig, Chosen {}
 
 /** `chosen`: [rows, stride] words, in which bit p % 32 of word ⌊p / 32⌋ says whether the row attends to position p; each row attends to one that it sees at least. */
 export const prefillChosen: Kernel<PrefillChosenConfig, MlaPrefillBindings | "chosen", MlaPrefillParams> = {
@@ -37,4 +45,21 @@ export const prefillChosen: Kernel<PrefillChosenConfig, MlaPrefillBindings | "ch
       config.stride,
     ),
   wasm: (config) => prefillWasm(config, config.stride),
+};
+
+/** As {@link prefillChosen}, on matrix units: see {@link mlaPrefillMatrix}. */
+export const prefillChosenMatrix: Kernel<PrefillChosenMatrixConfig, MlaPrefillBindings | "chosen", MlaPrefillParams> = {
+  name: "prefill_chosen",
+  bindings: { ...mlaPrefillMatrix.bindings, chosen: "read" },
+  params: mlaPrefill.params,
+  wgsl: (config) => constants({ CHOSEN_STRIDE: config.stride }) + unitsWgsl(config, unitsChosenTokens),
+  workgroups: mlaPrefillMatrix.workgroups,
+  sizes: (config, params) => ({ ...mlaPrefillMatrix.sizes(config, params), chosen: params.rows * config.stride * 4 }),
+  reference: (config, { q, keys, rope_keys, values, state, out, chosen }, params) =>
+    attendRows(
+      config,
+      { q: q.f32, keys: keys.f16, ropeKeys: rope_keys.f16, values: values.f16, state: state.f32, out: out.f32, chosen: chosen.u32 },
+      params,
+      config.stride,
+    ),
 };

@@ -10,6 +10,7 @@ import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { divideUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
+import { prefillChosenMatrix } from "../../kernels/mla_prefill/prefill_chosen.ts";
 import { ALL_STORED } from "../support/matrices.ts";
 import { nullAbsence, unitsProblems } from "../support/null_device.ts";
 
@@ -23,13 +24,10 @@ else {
       kernels[`${kernel.name} ${what}`] = paramsDeclaration(kernel.params) + kernel.wgsl(config);
     for (const widths of [{ nopeWidth: 128, ropeWidth: 64, valueWidth: 128 }, { nopeWidth: 72, ropeWidth: 8, valueWidth: 64 }]) {
       for (const division of PREFILL_DIVISIONS) {
-        add(`${Object.values(widths)} divided ${Object.values(division)}`, mlaPrefillMatrix, {
-          heads: 16,
-          scale: 0.1,
-          split: 2048,
-          ...widths,
-          division,
-        });
+        const config = { heads: 16, scale: 0.1, split: 2048, ...widths, division };
+        const what = `${Object.values(widths)} divided ${Object.values(division)}`;
+        add(what, mlaPrefillMatrix, config);
+        add(what, prefillChosenMatrix, { ...config, stride: 64 });
       }
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };

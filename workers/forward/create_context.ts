@@ -100,8 +100,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   };
   const queries = queriesOf(config, division === null ? "f32" : "f16");
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
-  // No kernel for matrix units leaves out what is not chosen.
-  const halves = indexer === null && attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
+  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
   const lasting = {
     device,
     clock,

@@ -13,7 +13,7 @@ import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { gathersHalves, latentGather } from "../../kernels/latent_gather/latent_gather.ts";
 import { dividePrefill, mlaPrefillMatrix } from "../../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
-import { prefillChosen } from "../../kernels/mla_prefill/prefill_chosen.ts";
+import { prefillChosen, prefillChosenMatrix } from "../../kernels/mla_prefill/prefill_chosen.ts";
 import { prefillMerge, type PrefillMergeParams } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Activations } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
@@ -177,7 +177,10 @@ async function attention(
   division: ReturnType<typeof dividePrefill>,
 ): Promise<(buffers: Readonly<Record<MlaPrefillBindings, DeviceBuffer>>, most: Params<MlaPrefillParams>) => BoundKernel<MlaPrefillParams>> {
   if (sparse !== null) {
-    const chosen = await device.compile(prefillChosen, { ...config, stride: chosenBits(maxContext) });
+    const ofChosen = { ...config, stride: chosenBits(maxContext) };
+    const chosen = division === null
+      ? await device.compile(prefillChosen, ofChosen)
+      : await device.compile(prefillChosenMatrix, { ...ofChosen, division });
     return (buffers, most) => chosen.bind({ ...buffers, chosen: sparse.bits }, most);
   }
   const all = division === null ? await device.compile(mlaPrefill, config) : await device.compile(mlaPrefillMatrix, { ...config, division });
