@@ -20,6 +20,7 @@ import { grammarBench } from "./grammar_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
 import { linearBench } from "./linear_bench.ts";
+import { indexerBench } from "./indexer_bench.ts";
 import { loadBench } from "./load_bench.ts";
 import { report } from "./report.ts";
 import { pingPongBench } from "./pingpong_bench.ts";
@@ -84,6 +85,10 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     help:
       "[--device auto] [--streams 16] [--context 1540] [--tokens 150] [--requests 20] [--bytes 1500000] [--runs 5] over HTTP, large requests at once beside running streams of the embedded model: the longest gap of a stream, with and without them",
     run: bodiesBench,
+  },
+  indexer: {
+    help: "[--device dawn] [--shape v3.2] [--batch 16] [--context 4096,32768,131072] what sparse attention does before it attends, kernel by kernel",
+    run: indexerBench,
   },
   roofline: {
     help:

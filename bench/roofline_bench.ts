@@ -60,8 +60,9 @@ export async function rooflineBench(args: readonly string[]): Promise<void> {
     limits: { prefillRows: 1, decodeRows: batch, window: 1, logitRows: batch },
   });
   // Attention over zeros would say little.
-  for (const [i, layer] of model.cache.layers.entries()) await fillLatents(device, layer, model.cache.config, i);
-  const profile = await profileStep(device, model, { rows: batch, context, experts: model.spec.moe?.experts ?? 0 });
+  for (const [i, { pages, config }] of model.cache.buffers.entries()) await fillLatents(device, pages, config, i);
+  const { moe, indexer } = model.spec;
+  const profile = await profileStep(device, model, { rows: batch, context, attended: indexer?.topTokens, experts: moe?.experts ?? 0 });
   const result: RooflineResult = {
     device: `${plain.kind} (${plain.description})`,
     shape,

@@ -4,6 +4,8 @@
  * @module
  */
 import type { AbsorbConfig } from "../../kernels/absorb/absorb.ts";
+import type { GatherTokensConfig } from "../../kernels/gather_tokens/gather_tokens.ts";
+import type { IndexScoresConfig } from "../../kernels/index_scores/index_scores.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
 import type { LatentMergeConfig } from "../../kernels/latent_decode/latent_merge.ts";
@@ -18,10 +20,12 @@ export interface Cost {
   readonly flop: number;
 }
 
-/** Rows of the decode step that was traced, the tokens that each attends to, and the experts of a layer, of which there may be none. */
+/** Rows of the decode step that was traced, the tokens that each has before it, and the experts of a layer, of which there may be none. */
 export interface TracedStep {
   readonly rows: number;
   readonly context: number;
+  /** Tokens that are attended to, where they are chosen; default: all. */
+  readonly attended?: number;
   readonly experts: number;
 }
 
@@ -50,7 +54,21 @@ export function costOf(dispatch: Dispatch, step: TracedStep): Cost {
       const merge = config as LatentMergeConfig;
       const { heads, valueWidth } = merge;
       const items = step.rows * heads;
-      return { bytes: items * (splitCount(step.context, merge) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
+      return { bytes: items * (splitCount(attendedOf(step), merge) * partialWidth(valueWidth) + valueWidth) * 4, flop: 0 };
+    }
+    case "index_scores": {
+      // Every key is read once for all heads.
+      const { cache, heads } = config as IndexScoresConfig;
+      const keys = params.rows * (params.tokens === 0 ? 0 : step.context);
+      return { bytes: keys * (cacheTokenBytes(cache) + 4), flop: 2 * keys * heads * cache.keyWidth };
+    }
+    case "choose_tokens":
+      return { bytes: params.rows * (step.context + attendedOf(step)) * 4, flop: 0 };
+    case "gather_tokens":
+      return { bytes: 2 * params.rows * attendedOf(step) * cacheTokenBytes((config as GatherTokensConfig).cache), flop: 0 };
+    case "index_keys": {
+      const { x, q } = kernel.sizes(config, params);
+      return { bytes: x + 2 * q, flop: 0 };
     }
     case "embedding":
       // Of the table only the rows of these tokens are read.
@@ -86,8 +104,13 @@ export function chosenShare(experts: number, active: number, rows: number): numb
   return 1 - (1 - active / experts) ** rows;
 }
 
+function attendedOf({ context, attended = context }: TracedStep): number {
+  return Math.min(context, attended);
+}
+
 /** Every latent is read once for all heads. */
-function decodeCost(config: LatentDecodeConfig, { rows, context }: TracedStep): Cost {
+function decodeCost(config: LatentDecodeConfig, step: TracedStep): Cost {
+  const [rows, context] = [step.rows, attendedOf(step)];
   const { cache, heads, valueWidth } = config;
   const latents = rows * context * cacheTokenBytes(cache);
   const partial = rows * heads * splitCount(context, config) * partialWidth(valueWidth) * 4;

@@ -70,11 +70,12 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
 function topPositions(scores: Float32Array, most: number): Uint32Array {
   if (scores.length <= most) return Uint32Array.from(scores, (_, position) => position);
   const last = scores.slice().sort()[scores.length - most];
-  let equal = most - scores.reduce((count, score) => count + (score > last ? 1 : 0), 0);
+  let equal = most;
+  for (const score of scores) if (score > last) equal--;
   const chosen = new Uint32Array(most);
-  let count = 0;
-  scores.forEach((score, position) => {
+  for (let position = 0, count = 0; count < most; position++) {
+    const score = scores[position];
     if (score > last || (score === last && equal-- > 0)) chosen[count++] = position;
-  });
+  }
   return chosen;
 }

@@ -75,6 +75,29 @@ describeOnDevices("synthetic models", (kind) => {
     });
   }
 
+  it("score all tokens where they attend to some, which are what attention reads", async () => {
+    const device = new TracingDevice(await openTestDevice(kind));
+    const config = { ...JSON.parse(SMALL), model_type: "deepseek_v32", index_topk: 64, index_n_heads: 8, index_head_dim: 32 };
+    const model = await Model.create(device, await syntheticWeights(device, JSON.stringify(config), "keep"), {
+      cacheDtype: "f32",
+      maxTokens: 128,
+      maxContext: 128,
+      maxSequences: 1,
+      limits: { prefillRows: 1, decodeRows: 1, window: 1, logitRows: 1 },
+    });
+    const sequence = model.cache.open();
+    model.cache.grow(sequence, 100);
+    device.take();
+    model.record({ phase: "decode", rows: [{ token: 3, position: 99, sequence }] });
+    const costs = device.take().map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, { ...STEP, attended: 64 }) }));
+    const of = (name: string) => costs.filter((cost) => cost.name === name);
+    assertEquals(of("index_scores"), new Array(3).fill({ name: "index_scores", bytes: 100 * (32 + 1) * 4, flop: 2 * 100 * 8 * 32 }));
+    assertEquals(of("choose_tokens").map(({ bytes }) => bytes), new Array(3).fill((100 + 64) * 4));
+    assertEquals(of("gather_tokens").map(({ bytes }) => bytes), new Array(3).fill(2 * 64 * 80 * 4));
+    assertEquals(of("latent_decode").map(({ flop }) => flop), new Array(3).fill(2 * 64 * 4 * (80 + 64)));
+    await device.close();
+  });
+
   it("have experts of which a batch reads those that some row has chosen, once", () => {
     const layout = matrixLayout("bf16", 64);
     const config = { layout, outputs: 32, inputStride: 64, input: "plain", select: { kind: "expert", perInput: 4 } } as const;
