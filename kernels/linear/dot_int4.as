@@ -1,4 +1,4 @@
-// Linear layers of four bits as checkpoints have them, of few rows: inputs become integers of 21 bits, as three bytes, and products of bytes are what processors are
+// Linear layers of four bits as checkpoints have them, of few rows: inputs become integers of 22 bits, as three bytes, and products of bytes are what processors are
 // quickest at. Sums of a group are exact, in whatever order; groups are added in order.
 import { madd } from "../device/wasm/madd";
 import { constant, largestOf, sumsOf, widenHalf } from "../device/wasm/simd";
@@ -22,10 +22,10 @@ class Split {
 @inline
 const BLOCK: usize = 112, SUMS: usize = 96;
 
-// The largest integer: three digits of −64 … 63 to the base 128 go to 1,040,319.
+// The largest integer: 127 in the first of three digits to the base 128, which may fill its byte. Sums of 64 such times 16 fit 32 bits.
 // @ts-ignore: decorator
 @inline
-const LARGEST: f32 = 1040000;
+const LARGEST: f32 = 127 * 128 * 128;
 
 // Loaded once, see simd.as: 64, 127; and what digits count, which lie in 16 bits.
 const CONSTANTS = memory.data<u32>([
@@ -38,7 +38,7 @@ function whole(x: usize, k: u32, columns: u32, by: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(fourOf(x, k, columns), by)));
 }
 
-// The last digit of four numbers, balanced.
+// The last digit of four numbers, balanced: −64 … 63.
 // @ts-ignore: decorator
 @inline
 function digit(value: v128, sixtyFour: v128, ones: v128): v128 {
@@ -50,6 +50,15 @@ function digit(value: v128, sixtyFour: v128, ones: v128): v128 {
 @inline
 function rest(value: v128, sixtyFour: v128): v128 {
   return i32x4.shr_s(i32x4.add(value, sixtyFour), 7);
+}
+
+// Digits of 32 columns as bytes, those of even columns before those of odd ones.
+// @ts-ignore: decorator
+@inline
+function put32(to: usize, ab: v128, de: v128, fg: v128, hi: v128): void {
+  const low = i8x16.narrow_i16x8_s(ab, de), high = i8x16.narrow_i16x8_s(fg, hi);
+  v128.store(to, v128.shuffle<i8>(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
+  v128.store(to, v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
 }
 
 // Splits rows into integers times the row's scale, which is behind them, and those into digits of one byte. Of 32 columns, first digits of even and of odd ones, as
@@ -71,15 +80,14 @@ export function split(args: usize, first: u32, end: u32, scratch: usize): void {
       let f = whole(x, c + 16, columns, by), g = whole(x, c + 20, columns, by), h = whole(x, c + 24, columns, by), i = whole(x, c + 28, columns, by);
       const half = i32x4.add(i32x4.add(a, b), i32x4.add(d, e));
       v128.store(to, i32x4.add(half, i32x4.add(i32x4.add(f, g), i32x4.add(h, i))), SUMS);
-      for (let at: usize = 64; ; at -= 32) {
-        const ab = i16x8.narrow_i32x4_s(digit(a, sixtyFour, ones), digit(b, sixtyFour, ones));
-        const de = i16x8.narrow_i32x4_s(digit(d, sixtyFour, ones), digit(e, sixtyFour, ones));
-        const fg = i16x8.narrow_i32x4_s(digit(f, sixtyFour, ones), digit(g, sixtyFour, ones));
-        const hi = i16x8.narrow_i32x4_s(digit(h, sixtyFour, ones), digit(i, sixtyFour, ones));
-        const low = i8x16.narrow_i16x8_s(ab, de), high = i8x16.narrow_i16x8_s(fg, hi);
-        v128.store(to + at, v128.shuffle<i8>(low, high, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30));
-        v128.store(to + at, v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
-        if (at == 0) break;
+      for (let at: usize = 64; at > 0; at -= 32) {
+        put32(
+          to + at,
+          i16x8.narrow_i32x4_s(digit(a, sixtyFour, ones), digit(b, sixtyFour, ones)),
+          i16x8.narrow_i32x4_s(digit(d, sixtyFour, ones), digit(e, sixtyFour, ones)),
+          i16x8.narrow_i32x4_s(digit(f, sixtyFour, ones), digit(g, sixtyFour, ones)),
+          i16x8.narrow_i32x4_s(digit(h, sixtyFour, ones), digit(i, sixtyFour, ones)),
+        );
         a = rest(a, sixtyFour);
         b = rest(b, sixtyFour);
         d = rest(d, sixtyFour);
@@ -89,6 +97,7 @@ export function split(args: usize, first: u32, end: u32, scratch: usize): void {
         h = rest(h, sixtyFour);
         i = rest(i, sixtyFour);
       }
+      put32(to, i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(d, e), i16x8.narrow_i32x4_s(f, g), i16x8.narrow_i32x4_s(h, i));
     }
     store<f32>(to, scale);
   }
@@ -158,7 +167,7 @@ function grouped<T>(sum: v128, dots: v128, inputs: v128, scale: v128, zero: v128
   return madd(f32x4.convert_i32x4_s(i32x4.sub(dots, above)), scale, sum);
 }
 
-// sum + levels · digits, of even and of odd columns, times what digits count. Two times two products of 15 · 64 at most fit 16 bits.
+// sum + levels · digits, of even and of odd columns, times what digits count. Two times two products of 15 · 127 at most fit 16 bits.
 // @ts-ignore: decorator
 @inline
 function dots(sum: v128, low: v128, high: v128, even: v128, odd: v128, counts: v128): v128 {

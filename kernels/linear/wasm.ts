@@ -180,7 +180,7 @@ function roundRows(
   return { way, x: address, inputBytes: bytes, run: (rows) => binding.call("round", args, rows, 4 * columns) };
 }
 
-/** Inputs of weights in int4, which are split into three digits of seven bits: bytes are multiplied faster even so. */
+/** Inputs of weights in int4, which are split into three digits, of eight bits and twice seven: bytes are multiplied faster even so. */
 function splitRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },

@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { Random } from "../../bench/support/random.ts";
-import { matrixLayout } from "../../core/model/packing.ts";
+import { allocateRows, matrixLayout } from "../../core/model/packing.ts";
+import { floatBits, halfBits } from "../../core/numeric.ts";
 import { WasmDevice } from "../../kernels/device/wasm/wasm_device.ts";
 import type { LinearConfig } from "../../kernels/linear/linear.ts";
 import { matmul } from "../../kernels/linear/matmul.ts";
@@ -13,7 +14,8 @@ import { assertClose } from "../support/compare.ts";
 import { runKernel } from "../support/kernel.ts";
 import { multiplied, randomMatrix } from "../support/matrices.ts";
 
-const TOLERANCE = 1e-5;
+/** Sums in float32 are off by less than half of it; inputs of few rows that had fewer than 22 bits would be off by more. */
+const TOLERANCE = 9e-7;
 
 /** Levels as GGUF files and others have them: Q4_0, AWQ, Q4_K, Q3_K, Q2_K, groups of whole rows; Q8_0, Q6_K, Q5_K. */
 const LEVELS = [
@@ -58,6 +60,31 @@ describe("levels on wasm", () => {
           for (const items of [1, 2, 3, 7, 17]) {
             assertEquals((await run(kernel, items)).u32.subarray(0, items * outputs), all.u32.subarray(0, items * outputs), `${kernel} ${name}`);
           }
+        }
+      }
+    }
+  });
+
+  it("adds up the largest levels and inputs that there can be", async () => {
+    const [columns, outputs] = [1024, 3];
+    // Levels of 15 without a zero point, and of none with one of 16: what is least and most of a column.
+    for (const [scaling, level, zero] of [["f32-zero", 15, 0], ["f16", 15, 8], ["bf16-zero", 0, 16], ["f32-zero", 0, 16]] as const) {
+      for (const group of [32, 512, columns]) {
+        const layout = matrixLayout("int4", columns, group, scaling);
+        const { data, scales } = allocateRows(layout, outputs);
+        data.fill(level * 17);
+        const words = new Uint32Array(scales.buffer);
+        if (scaling === "f16") new Uint16Array(scales.buffer).fill(halfBits(1));
+        else if (scaling === "bf16-zero") words.fill(floatBits(1) >>> 16 | zero << 16);
+        else words.forEach((_, i) => words[i] = floatBits(i % 2 === 0 ? 1 : zero));
+        for (const sign of [1, -1]) {
+          const x = new Float32Array(columns).fill(sign * 0.3);
+          const config: LinearConfig = { layout, outputs, inputStride: columns, input: "plain", select: { kind: "all" } };
+          const inputs = { weights: data, scales, routes: { poison: 1 }, x, y: { poison: outputs } };
+          const params = { items: 1, first_output: 0, part_outputs: outputs, first_matrix: 0, matrices: 1 };
+          const { y } = await runKernel(device, matvec, { ...config, itemsAtOnce: 4 }, inputs, params);
+          const expected = new Float64Array(outputs).fill((level - zero) * columns * x[0]);
+          assertClose(y.f32.subarray(0, outputs), expected, TOLERANCE, `${scaling} by ${group}, levels of ${level}, inputs of ${x[0]}`);
         }
       }
     }
