@@ -94,10 +94,12 @@ export class ChatTemplate {
     { tools, answers, variables }: { readonly answers: boolean } & Required<Pick<RenderOptions, "tools" | "variables">>,
   ): string {
     return this.#template.render({
+      documents: null,
       ...variables,
       ...this.#variables,
       messages,
-      ...(tools.length > 0 ? { tools } : {}),
+      // None where there are none, as transformers gives it: there are templates that ask.
+      tools: tools.length > 0 ? tools : null,
       add_generation_prompt: answers,
     });
   }

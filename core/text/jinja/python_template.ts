@@ -7,21 +7,21 @@
 import { Environment, Interpreter, parse, tokenize } from "@huggingface/jinja";
 import { BINARY } from "./operators.ts";
 import { FILTERS } from "./filters.ts";
+import { LoopControl, type Node, runLoop } from "./loops.ts";
 import { pythonText } from "./python_text.ts";
 import { type Arguments, callMethod, STRING_METHODS } from "./string_methods.ts";
 import { isList, isMapping, isString, isUndefined, type Value, valueOf } from "./values.ts";
-
-/** A node of a parsed template. */
-interface Node {
-  readonly type: string;
-  readonly [field: string]: unknown;
-}
 
 /** What of the interpreter is not declared for others, though every node goes through it. */
 interface OpenInterpreter {
   evaluate(node: unknown, environment: Environment): Value;
   evaluateArguments(args: unknown, environment: Environment): [Value[], Map<string, Value>];
   run(program: unknown): Value;
+}
+
+/** A function that templates can call. */
+interface Callable {
+  value: (args: readonly Value[], scope: Environment) => Value;
 }
 
 const OpenInterpreter = Interpreter as unknown as new (environment: Environment) => OpenInterpreter;
@@ -80,9 +80,12 @@ class PythonInterpreter extends OpenInterpreter {
       case "TestExpression":
         return this.#test(node as Node, environment) ?? super.evaluate(node, environment);
       case "For":
-        return super.evaluate(this.#loop(node as Node), environment);
-      case "Iterated":
-        return this.#iterated((node as Node).of, environment);
+        return valueOf(runLoop(node as Node, environment, this));
+      case "Break":
+      case "Continue":
+        throw new LoopControl(type);
+      case "Macro":
+        return this.#macro(node as Node, environment);
       case "CallExpression":
         return this.#call(node as Node, environment) ?? super.evaluate(node, environment);
       default:
@@ -94,25 +97,31 @@ class PythonInterpreter extends OpenInterpreter {
   evaluateBlock(statements: readonly Node[], environment: Environment): Value {
     let text = "";
     for (const statement of statements) {
-      const value = this.evaluate(statement, environment);
-      if (!STATEMENTS.has(statement.type)) text += pythonText(value);
-      else if (isString(value)) text += value.value;
+      try {
+        const value = this.evaluate(statement, environment);
+        if (!STATEMENTS.has(statement.type)) text += pythonText(value);
+        else if (isString(value)) text += value.value;
+      } catch (error) {
+        if (error instanceof LoopControl) error.text = text + error.text;
+        throw error;
+      }
     }
     return valueOf(text);
   }
 
-  /** The same loop, over what Python would go through. */
-  #loop(node: Node): Node {
-    const iterable = node.iterable as Node;
-    if (iterable.type !== "SelectExpression") return { ...node, iterable: { type: "Iterated", of: iterable } };
-    return { ...node, iterable: { ...iterable, lhs: { type: "Iterated", of: iterable.lhs } } };
-  }
-
-  /** Texts by their characters; what is not there has nothing. */
-  #iterated(node: unknown, environment: Environment): Value {
-    const value = this.evaluate(node, environment);
-    if (isString(value)) return valueOf(Array.from(value.value));
-    return isUndefined(value) ? valueOf([]) : value;
+  /** A macro sees what is set where it is written, not where it is called. */
+  #macro(node: Node, environment: Environment): Value {
+    const written = super.evaluate(node, environment);
+    const macro = environment.lookupVariable((node.name as Node).value as string) as unknown as Callable;
+    const run = macro.value;
+    macro.value = (args, scope) => {
+      const own = new Environment(environment);
+      // Of a call with a block.
+      const caller = scope.variables.get("caller");
+      if (caller !== undefined) own.setVariable("caller", caller);
+      return run(args, own);
+    };
+    return written;
   }
 
   #binary({ left, right, operator }: Node, environment: Environment): Value | null {
@@ -147,7 +156,7 @@ class PythonInterpreter extends OpenInterpreter {
     const on = this.evaluate(object, environment);
     if (isString(on) && STRING_METHODS.has(name)) return callMethod(name, on.value, this.#arguments(args, environment));
     if (!isMapping(on) || !MAPPING_METHODS.has(name)) return null;
-    const method = on.builtins.get(name) as unknown as { value: (args: readonly Value[], scope: Environment) => Value };
+    const method = on.builtins.get(name) as unknown as Callable;
     return method.value(this.#arguments(args, environment).positional, environment);
   }
 

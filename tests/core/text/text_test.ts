@@ -193,4 +193,10 @@ describe("ChatTemplate", () => {
     const error = assertThrows(() => template!.render([]), LatentmeshError, "refuses these messages");
     assertEquals(error.param, "messages");
   });
+
+  it("gives templates None for tools where there are none, as transformers does", () => {
+    const template = of("{{ tools is not none }}{{ tools is defined }}{{ documents is none }}{% if tools %}{{ tools | length }}{% endif %}")!;
+    assertEquals(template.render([{ role: "user", content: "Hi" }]), "FalseTrueTrue");
+    assertEquals(template.render([{ role: "user", content: "Hi" }], { tools: [{}, {}], variables: { documents: [] } }), "TrueTrueFalse2");
+  });
 });
