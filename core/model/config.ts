@@ -26,6 +26,8 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   deepseek_v3: deepseekV3,
   // Kimi-K2 is the V3 architecture with other sizes.
   kimi_k2: deepseekV3,
+  // JoyAI-LLM-Flash is, too.
+  joyai_llm_flash: deepseekV3,
   deepseek_v32: deepseekV32,
   // GLM-5.
   glm_moe_dsa: glmMoeDsa,
@@ -38,6 +40,19 @@ const FAMILIES: Readonly<Record<string, Family>> = {
   // Youtu-LLM-2B, which was first published with code of its own under the other name.
   youtu,
   youtu_llm: youtu,
+};
+
+/** What others derive models from, and name in `architectures` beside a `model_type` of their own: one that is known. */
+const ARCHITECTURES: Readonly<Record<string, string>> = {
+  DeepseekV2ForCausalLM: "deepseek_v2",
+  DeepseekV3ForCausalLM: "deepseek_v3",
+  DeepseekV32ForCausalLM: "deepseek_v32",
+  GlmMoeDsaForCausalLM: "glm_moe_dsa",
+  Glm4MoeLiteForCausalLM: "glm4_moe_lite",
+  Mistral4ForCausalLM: "mistral4",
+  LongcatFlashForCausalLM: "longcat_flash",
+  MiniCPM3ForCausalLM: "minicpm3",
+  YoutuForCausalLM: "youtu",
 };
 
 /** `model_type` values this version can run, those of wrappers among them. */
@@ -74,9 +89,11 @@ function modelTypeOf({ config: { model_type: modelType }, path, file }: Describe
 }
 
 function readFamily(modelType: string, { config, path, file }: Described): ModelSpec {
-  const family = Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
+  const known = modelType.toLowerCase();
+  const isRefused = Object.hasOwn(REFUSED, known);
+  const family = familyOf(modelType) ?? (isRefused ? undefined : familyOf(derivedFrom(config)));
   if (family === undefined) {
-    const missing = Object.hasOwn(REFUSED, modelType) ? `: it ${REFUSED[modelType]}, which is missing here` : "";
+    const missing = isRefused ? `: it ${REFUSED[known]}, which is missing here` : "";
     throw new LatentmeshError(
       "unsupported",
       `Cannot load ${file}: ${path}model_type "${modelType.slice(0, 64)}" is not supported${missing} (supported: ${
@@ -96,6 +113,16 @@ function readFamily(modelType: string, { config, path, file }: Described): Model
     }
     throw error;
   }
+}
+
+function familyOf(modelType: string | undefined): Family | undefined {
+  return modelType !== undefined && Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
+}
+
+/** The `model_type` of the architecture that a file names. */
+function derivedFrom({ architectures }: Described["config"]): string | undefined {
+  const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
+  return typeof name === "string" && Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
 }
 
 const object = z.record(z.string(), z.unknown());

@@ -1,11 +1,11 @@
 /**
- * DeepSeek-V3, R1, Kimi-K2 and Moonlight, and GLM-4.7-Flash: sigmoid routing in node groups, chosen with a learnt correction bias.
+ * DeepSeek-V3, R1, Kimi-K2, Moonlight and JoyAI-LLM-Flash, and GLM-4.7-Flash: sigmoid routing in node groups, chosen with a learnt correction bias.
  *
  * @module
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
-import { requireField } from "./field_checks.ts";
+import { flag, requireField } from "./field_checks.ts";
 import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
 const groupCount = z.int().positive().max(1024);
@@ -19,7 +19,7 @@ const schema = z.object({
   scoring_func: z.string().nullish(),
 });
 
-/** `model_type: deepseek_v3` (and `kimi_k2`) → spec. */
+/** `model_type: deepseek_v3` (and `kimi_k2`, `joyai_llm_flash`) → spec. */
 export function deepseekV3(config: unknown): ModelSpec {
   return sigmoidRouted("deepseek_v3", config, 2.5);
 }
@@ -49,11 +49,11 @@ export function sigmoidRouted(family: string, config: unknown, routedScale: numb
   requireField(scoring === "sigmoid", "scoring_func", `is "${scoring}"; ${family} routes by "sigmoid"`);
   const method = fields.topk_method ?? "noaux_tc";
   requireField(method === "noaux_tc", "topk_method", `is "${method}"; ${family} chooses by "noaux_tc"`);
-  return commonSpec(family, fields, { interleaved: fields.rope_interleave ?? true }, {
+  return commonSpec(family, fields, { interleaved: flag(fields.rope_interleave, true) }, {
     scoring: "sigmoid",
     groupScore: "top2",
     correctionBias: true,
-    normalize: fields.norm_topk_prob ?? true,
+    normalize: flag(fields.norm_topk_prob, true),
     routedScale: fields.routed_scaling_factor ?? routedScale,
     groups: fields.n_group,
     activeGroups: fields.topk_group,

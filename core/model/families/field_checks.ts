@@ -25,5 +25,10 @@ export function requireField(condition: boolean, field: string, problem: string)
  */
 export const size = (most: number) => z.int().positive().max(most);
 
+/** What a field says that may be left out. Null is false, as in transformers. */
+export function flag(value: boolean | null | undefined, byDefault: boolean): boolean {
+  return value === undefined ? byDefault : value ?? false;
+}
+
 /** Tokens of a context: every sequence has a list of its blocks. */
 export const positions = size(2 ** 22);

@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { ModelSpec, MoeSpec } from "../spec.ts";
 import { FieldError, positions, requireField, size } from "./field_checks.ts";
 import { formatsOf, quantizationField } from "./quantization.ts";
-import { ROPE_FIELDS, ropeOf } from "./rope_fields.ts";
+import { ROPE_FIELDS, type RopeHabits, ropeOf } from "./rope_fields.ts";
 
 const tokenId = z.int().nonnegative().max(2 ** 31);
 
@@ -75,7 +75,7 @@ export type Routing = Pick<MoeSpec, "scoring" | "groupScore" | "correctionBias" 
  *
  * @throws {FieldError} where two fields contradict each other or ask for what is not supported
  */
-export function commonSpec(family: string, fields: CommonFields, rope: { interleaved: boolean }, routing: Routing): ModelSpec {
+export function commonSpec(family: string, fields: CommonFields, rope: RopeHabits, routing: Routing): ModelSpec {
   const spec = denseSpec(family, fields, rope);
   const moe = moeOf(fields, routing);
   return moe === null ? spec : { ...spec, moe, denseLayers: Math.min(fields.first_k_dense_replace, fields.num_hidden_layers) };
@@ -86,10 +86,10 @@ export function commonSpec(family: string, fields: CommonFields, rope: { interle
  *
  * @throws {FieldError} where two fields contradict each other or ask for what is not supported
  */
-export function denseSpec(family: string, fields: DenseFields, rope: { interleaved: boolean }): ModelSpec {
+export function denseSpec(family: string, fields: DenseFields, rope: RopeHabits): ModelSpec {
   checkSupported(fields);
   const queryWidth = fields.qk_nope_head_dim + fields.qk_rope_head_dim;
-  const { spec: ropeSpec, scaleFactor } = ropeOf(fields, rope.interleaved);
+  const { spec: ropeSpec, scaleFactor } = ropeOf(fields, rope);
   return {
     family,
     tensorPrefix: "",

@@ -49,6 +49,7 @@ export function longcatFlash(config: unknown): ModelSpec {
   );
   const spec = denseSpec("longcat_flash", { ...fields, num_hidden_layers: 2 * pairs, intermediate_size: fields.ffn_hidden_size }, {
     interleaved: true,
+    theta: 1e7,
   });
   return {
     ...spec,

@@ -5,7 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
-import { FieldError, requireField } from "./field_checks.ts";
+import { FieldError, flag, requireField } from "./field_checks.ts";
 import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
 const schema = z.object({
@@ -40,12 +40,12 @@ export function mistral4(config: unknown): ModelSpec {
   const spec = commonSpec(
     "mistral4",
     { ...fields, first_k_dense_replace: fields.first_k_dense_replace ?? 0 },
-    { interleaved: fields.rope_interleave ?? true },
+    { interleaved: flag(fields.rope_interleave, true) },
     {
       scoring: "softmax",
       groupScore: "top2",
       correctionBias: false,
-      normalize: fields.norm_topk_prob ?? true,
+      normalize: flag(fields.norm_topk_prob, true),
       routedScale: fields.routed_scaling_factor ?? 1,
       groups: fields.n_group ?? 1,
       activeGroups: fields.topk_group ?? 1,

@@ -4,6 +4,7 @@
  * @module
  */
 
+const CHOOSES = "attends to tokens that an indexer of its own kind chooses";
 const LINEAR = "has layers of linear attention beside latent ones";
 
 /** By `model_type`: what of it is missing here. */
@@ -14,5 +15,10 @@ export const REFUSED: Readonly<Record<string, string>> = {
   glm5_next: `${LINEAR}, which attend to tokens that an indexer chooses`,
   glm5_next_text: `${LINEAR}, which attend to tokens that an indexer chooses`,
   bailing_hybrid: LINEAR,
+  // A.X-K1.
+  axk1: "normalises what layers of experts give",
+  // A.X-K2.
+  axk2: CHOOSES,
+  hy_v4: CHOOSES,
   longcat_flash_ngram: "adds embeddings of several tokens together to those of each",
 };

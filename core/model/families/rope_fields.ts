@@ -43,13 +43,24 @@ export type RopeFields = z.infer<z.ZodObject<typeof ROPE_FIELDS>> & {
   readonly max_position_embeddings: number;
 };
 
+/** What a family does unless a file says otherwise. */
+export interface RopeHabits {
+  /** See {@link RopeSpec.interleaved}. */
+  readonly interleaved: boolean;
+  /** Base of the frequencies; 10,000 by default. */
+  readonly theta?: number;
+}
+
 /**
  * Reads the rotary embedding.
  *
  * @returns also what queries' products with keys are multiplied by on top of 1/√width
  * @throws {FieldError} where fields contradict each other, are missing, or ask for a kind that is not supported
  */
-export function ropeOf(fields: RopeFields, interleaved: boolean): { readonly spec: RopeSpec; readonly scaleFactor: number } {
+export function ropeOf(
+  fields: RopeFields,
+  { interleaved, theta: usual = 10_000 }: RopeHabits,
+): { readonly spec: RopeSpec; readonly scaleFactor: number } {
   const { rope_scaling: old, rope_parameters: current } = fields;
   if (old != null && current != null) {
     const differs = (Object.keys(old) as (keyof RopeParameters)[])
@@ -59,7 +70,7 @@ export function ropeOf(fields: RopeFields, interleaved: boolean): { readonly spe
   const parameters = current ?? old ?? {};
   const name = current != null ? "rope_parameters" : "rope_scaling";
   const kind = parameters.rope_type ?? parameters.type ?? "default";
-  const theta = parameters.rope_theta ?? fields.rope_theta ?? 10000;
+  const theta = parameters.rope_theta ?? fields.rope_theta ?? usual;
   const spec = { width: fields.qk_rope_head_dim, theta, interleaved, yarn: null, longRope: null };
   const allDim = parameters.mscale_all_dim;
   const scaleFactor = (factor: number) => allDim ? yarnMscale(factor, allDim) ** 2 : 1;

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import { flag } from "./field_checks.ts";
 import { DENSE_FIELDS, denseSpec, NO_EXPERTS, noExperts } from "./fields.ts";
 
 const schema = z.object({ ...DENSE_FIELDS, ...NO_EXPERTS, rope_interleave: z.boolean().nullish(), pad_token_id: DENSE_FIELDS.bos_token_id });
@@ -14,7 +15,7 @@ export function youtu(config: unknown): ModelSpec {
   const fields = schema.parse(config);
   noExperts("youtu", fields);
   const spec = denseSpec("youtu", { ...fields, tie_word_embeddings: fields.tie_word_embeddings ?? true }, {
-    interleaved: fields.rope_interleave ?? true,
+    interleaved: flag(fields.rope_interleave, true),
   });
   return { ...spec, zeroToken: zeroToken(spec, fields.pad_token_id ?? null) };
 }

@@ -5,7 +5,7 @@ import { layerNames } from "../../../core/model/layer_names.ts";
 import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { isMoeLayer } from "../../../core/model/spec.ts";
-import { LONGCAT_FLASH, MISTRAL4, parse, V2_LITE, V3 } from "../../support/published_configs.ts";
+import { LONGCAT_FLASH, MISTRAL4, parse, V2_LITE, V3, YOUTU } from "../../support/published_configs.ts";
 
 const CHANNEL = { num_bits: 8, type: "float", strategy: "channel", symmetric: true };
 
@@ -33,6 +33,26 @@ describe("parseModelConfig", () => {
     const spec = parse(V3);
     assertEquals([spec.moe?.groups, spec.moe?.activeGroups, spec.moe?.groupScore, spec.moe?.correctionBias], [8, 4, "top2", true]);
     assertEquals(parse({ ...V3, model_type: "kimi_k2" }), spec);
+  });
+
+  it("reads what is derived from an architecture that is known, by a name of its own or by that of the architecture", () => {
+    assertEquals(parse({ ...V3, model_type: "joyai_llm_flash" }), parse(V3));
+    assertEquals(parse({ ...V3, model_type: "mine", architectures: ["DeepseekV3ForCausalLM"] }), parse(V3));
+    assertEquals(
+      parse({ model_type: "kimi_vl", text_config: { ...V3, model_type: "mine", architectures: ["DeepseekV3ForCausalLM"] } }).family,
+      "deepseek_v3",
+    );
+    for (const architectures of [undefined, null, [], ["LlamaForCausalLM"], ["toString"], "DeepseekV3ForCausalLM", [["DeepseekV3ForCausalLM"]]]) {
+      assertEquals(assertThrows(() => parse({ ...V3, model_type: "mine", architectures }), LatentmeshError).code, "unsupported");
+    }
+  });
+
+  it("takes null for false where a field may be left out, as transformers does", () => {
+    const { moe, rope } = parse({ ...V3, norm_topk_prob: null, rope_interleave: null });
+    assertEquals([moe!.normalize, rope.interleaved], [false, false]);
+    const mistral = parse({ ...MISTRAL4, norm_topk_prob: null, rope_interleave: null });
+    assertEquals([mistral.moe!.normalize, mistral.rope.interleaved], [false, false]);
+    assertEquals(parse({ ...YOUTU, rope_interleave: null }).rope.interleaved, false);
   });
 
   it("reads GLM-4.7-Flash as the same architecture with a scale of its own, if its dense layers come first", () => {
@@ -108,6 +128,7 @@ describe("parseModelConfig", () => {
     const { experts, activeExperts, identityExperts, normalize, routedScale, shortcut, sharedWidth } = spec.moe!;
     assertEquals([experts, activeExperts, identityExperts, normalize, routedScale, shortcut, sharedWidth], [512, 12, 256, false, 6, true, 0]);
     assertEquals([0, 1, 2, 3].map((layer) => isMoeLayer(spec, layer)), [true, false, true, false]);
+    assertEquals(parse({ ...LONGCAT_FLASH, rope_theta: undefined, rope_parameters: undefined }).rope.theta, 1e7);
     // Where transformers has written it, which counts the layers of its cache.
     assertEquals(parse({ ...LONGCAT_FLASH, num_hidden_layers: 56 }), spec);
     assertEquals(layerNames(spec, 3), {
@@ -164,13 +185,17 @@ describe("parseModelConfig", () => {
         ["glm5_next", "linear attention"],
         ["bailing_hybrid", "linear attention"],
         ["kimi_linear", "linear attention"],
+        ["axk2", "sparse attention"],
+        ["hy_v4", "sparse attention"],
+        ["AXK1", "normalises"],
         [
           "longcat_flash_ngram",
           "embeddings of several tokens",
         ],
       ]
     ) {
-      const error = assertThrows(() => parse({ ...V3, model_type }), LatentmeshError, says);
+      // Whatever they were derived from.
+      const error = assertThrows(() => parse({ ...V3, model_type, architectures: ["DeepseekV3ForCausalLM"] }), LatentmeshError, says);
       assertEquals([error.code, error.param], ["unsupported", "model_type"]);
     }
   });
