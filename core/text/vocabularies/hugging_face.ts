@@ -38,6 +38,23 @@ function keepsAll(preTokenizer: unknown): boolean {
   }
 }
 
+/** How GPT-2 cuts texts. */
+const GPT2 = String.raw`'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`;
+
+/**
+ * The same with GPT-2's expression as one of its own: of those, `@huggingface/tokenizers` knows that U+0085 is white space and U+FEFF is none, and of what is in
+ * `ByteLevel` it does not.
+ */
+function withOwnExpression(preTokenizer: unknown): unknown {
+  const { data: part } = preTokenizerSchema.safeParse(preTokenizer);
+  if (part === undefined) return preTokenizer;
+  if (part.type === "Sequence") return { ...part, pretokenizers: part.pretokenizers?.map(withOwnExpression) };
+  // A space that is added comes before texts are cut.
+  if (part.type !== "ByteLevel" || part.use_regex === false || part.add_prefix_space !== false) return part;
+  const split = { type: "Split", pattern: { Regex: GPT2 }, behavior: "Isolated", invert: false };
+  return { type: "Sequence", pretokenizers: [split, { ...part, use_regex: false }] };
+}
+
 const keepingSchema = z.object({
   normalizer: z.union([z.null(), z.object({ type: z.literal("Sequence"), normalizers: z.array(z.never()) })]).optional(),
   pre_tokenizer: z.unknown().refine(keepsAll),
@@ -70,7 +87,7 @@ export class HuggingFaceVocabulary implements Vocabulary {
     if (holdsExpression(data.decoder)) throw new Error("its decoder has a regular expression, which is not supported");
     const decoder = decoderSchema.safeParse(data.decoder).data;
     this.byteLevel = [decoder, ...(decoder?.decoders ?? [])].some((part) => part?.type === "ByteLevel");
-    this.#tokenizer = new Tokenizer(data, config);
+    this.#tokenizer = new Tokenizer({ ...data, pre_tokenizer: withOwnExpression(data.pre_tokenizer) }, config);
     this.mostBytes = this.byteLevel ? mostBytesOf(data) : Infinity;
     const added = new Map<number, AddedToken>();
     for (const [id, { content, special }] of this.#tokenizer.get_added_tokens_decoder()) {

@@ -63,6 +63,16 @@ describe("vocabularies in GGUF files", () => {
     }
   });
 
+  it("know white space as Unicode has it: U+0085 is, U+FEFF is none", () => {
+    const merges = [`! ${characterOfByte(0xc2)}`, `${characterOfByte(0xbf)} !`];
+    for (const pre of ["gpt-2", "gigachat", "glm4", "deepseek-v3"]) {
+      const tokenizer = tokenizerOf(bytesAnd(pre, merges));
+      const lengths = ["!\u0085", "\ufeff!"].map((text) => tokenizer.encode(text, { special: false }).length);
+      // Of deepseek-v3, U+FEFF goes with no marks.
+      assertEquals(lengths, pre === "deepseek-v3" ? [3, 4] : [3, 3], pre);
+    }
+  });
+
   it("of Moonshot's kind are those of the tiktoken.model that they were made of", async () => {
     const directory = `${ROOT}/tests/golden/moonshot-tokenizer`;
     const ranks = await Deno.readTextFile(`${directory}/tiktoken.model`);
