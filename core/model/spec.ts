@@ -155,7 +155,7 @@ export interface ModelSpec {
   readonly logitScale: number;
   /** Token whose row of the embedding table, and with it of a tied vocabulary projection, counts as zero whatever the file holds; null: there is none. */
   readonly zeroToken: number | null;
-  /** The vocabulary projection is the embedding table. */
+  /** The vocabulary projection is the embedding table, unless the checkpoint has one. */
   readonly tieEmbeddings: boolean;
   /** Longest context. */
   readonly maxPositions: number;

@@ -93,9 +93,12 @@ export class RankWeights {
     const finalNorm = this.#plan.vector(`${tensorPrefix}model.norm.weight`, hiddenSize, this.#spec.logitScale);
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
-    const headName = tieEmbeddings ? embeddingName : `${tensorPrefix}lm_head.weight`;
-    const head = tieEmbeddings && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
-    this.#tables = [{ matrix: embedding, first: 0 }, ...(tieEmbeddings && !whole ? [{ matrix: head, first: rows.begin }] : [])];
+    const ownHead = `${tensorPrefix}lm_head.weight`;
+    // A projection that is in the file is taken whatever config.json says, as transformers does.
+    const tied = tieEmbeddings && !this.#checkpoint.has(ownHead);
+    const headName = tied ? embeddingName : ownHead;
+    const head = tied && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
+    this.#tables = [{ matrix: embedding, first: 0 }, ...(tied && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return this.#shards.map(({ shard: { shape, bases } }, i) => ({
       spec: rankSpec(this.#spec, shape),
       latents: {

@@ -49,6 +49,23 @@ async function valuesOf(device: Device, { layout, outputs, matrices, parts: [par
 }
 
 describe("loading", () => {
+  it("takes the vocabulary projection that a file has, though config.json says that it is the embedding table", async () => {
+    const { files, spec, checkpoint } = await openModel("glm4-moe-lite-tiny");
+    const device = new CpuDevice();
+    for (const tieEmbeddings of [true, false]) {
+      for (const shape of partition(spec, { ranks: 2, latentGroups: 1, halo: 0 })) {
+        const { head } = await loadWeights(device, checkpoint, { ...spec, tieEmbeddings }, { weights: "keep", shard: { shape, bases: null } });
+        const stored = new MatrixSource(checkpoint, "lm_head.weight", [spec.vocabSize, spec.hiddenSize], {
+          rows: [shape.vocabulary],
+          fp8Block: null,
+        });
+        assertEquals(relativeError(await valuesOf(device, head), await readMatrix(stored)), 0);
+      }
+    }
+    files.close();
+    await device.close();
+  });
+
   for (const policy of ["keep", "q4"] as const) {
     it(`tells how far it is of what a rank reads, ${policy}, and ends at all of it`, async () => {
       const { files, spec, checkpoint } = await openModel("deepseek-v2-lite-tiny");
