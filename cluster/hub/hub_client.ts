@@ -48,7 +48,7 @@ export class HubClient {
    * Asks once, and follows redirects.
    *
    * @throws {HubFault} if nobody answers
-   * @throws {LatentmeshError} `unauthorized` if this program may not use the network
+   * @throws {LatentmeshError} `unauthorized` if this program may not use the network, `not_found` if somebody compresses what comes
    */
   async open(url: string, { headers = {}, signal }: { headers?: Record<string, string>; signal: AbortSignal }): Promise<OpenAnswer> {
     const silence = new AbortController();
@@ -57,6 +57,7 @@ export class HubClient {
     const stop = watch();
     try {
       const response = await this.#follow(url, headers, AbortSignal.any([signal, silence.signal]));
+      await refuseCompressed(response);
       return this.#answer(response, { silence, watch, signal });
     } catch (error) {
       throw asFault(error, signal);
@@ -150,6 +151,17 @@ export class HubClient {
       close: async () => await reader?.cancel().catch(() => {}),
     };
   }
+}
+
+/** Whoever compresses all the same knows neither hashes nor ranges of what the hub lists. @throws {LatentmeshError} `not_found` */
+async function refuseCompressed({ headers, body, url }: Response): Promise<void> {
+  const encoding = headers.get("content-encoding") ?? "";
+  if (!/gzip|deflate|br|zstd|compress/i.test(encoding)) return;
+  await body?.cancel();
+  throw new LatentmeshError(
+    "not_found",
+    `Cannot use what ${originOf(url)} answers: it is compressed (${printable(encoding)}), which was not asked for; a proxy on the way may do that`,
+  );
 }
 
 function originOf(url: string): string {

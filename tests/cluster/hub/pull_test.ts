@@ -205,6 +205,11 @@ describe("a hub that refuses", () => {
       [(kind) => kind === "info" ? { kind: "redirect", to: "self" } : null, "not_found", "redirects lead nowhere"],
       [(kind) => kind === "info" ? { kind: "redirect", to: "file:///etc/passwd" } : null, "not_found", "which is no address"],
       [(kind) => kind === "info" ? { kind: "status", status: 200 } : null, "not_found", "is HF_ENDPOINT a hub?"],
+      [
+        (kind) => kind === "content" ? { kind: "status", status: 200, headers: { "content-encoding": "gzip" } } : null,
+        "not_found",
+        "it is compressed (gzip), which was not asked for",
+      ],
       [(kind) => kind === "tree" ? { kind: "status", status: 502 } : null, "not_found", "the server answers 502"],
       [(kind) => kind === "content" ? { kind: "status", status: 403 } : null, "not_found", "the server answers 403"],
       [(kind) => kind === "content" ? { kind: "status", status: 416 } : null, "not_found", "the server answers 416"],
