@@ -4,7 +4,7 @@
  * @module
  */
 
-const CHOOSES = "attends to tokens that an indexer of its own kind chooses";
+const CHOOSES = "has sparse attention of another kind";
 const LINEAR = "has layers of linear attention beside latent ones";
 
 /** By `model_type`: what of it is missing here. */
