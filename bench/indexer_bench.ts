@@ -16,6 +16,7 @@ import type { Device } from "../kernels/device/device.ts";
 import { gatherTokens } from "../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeyConfig } from "../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../kernels/index_scores/index_scores.ts";
+import { indexScoresMatrix, scoresOnUnits } from "../kernels/index_scores/matrix_units.ts";
 import { type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { fillLatents, fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
@@ -111,7 +112,9 @@ async function timeContext(
   const [q, weights] = [device.createBuffer("queries", rows * heads * width * 4), device.createBuffer("weights", rows * heads * 4)];
   for (const [seed, buffer] of [q, weights].entries()) await fillRandom(device, buffer, "f32", 1000 + seed);
   const [scores, chosen] = [device.createBuffer("scores", rows * positions * 4), device.createBuffer("chosen", rows * stride * 4)];
-  const score = (await device.compile(indexScores, { cache: keys, slots, tableWords, heads, positions })).bind(
+  const scoring = { cache: keys, slots, tableWords, heads, positions };
+  const units = device.features.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes);
+  const score = (await device.compile(units ? indexScoresMatrix : indexScores, scoring)).bind(
     { q, weights, cache: await filled("index keys", keys, slots * cacheTokenBytes(keys), 1), tables, step, scores },
     { rows, first_row: 0, tokens: context },
   );
@@ -130,7 +133,7 @@ async function timeContext(
   const tokens = rows * context;
   const parts = [
     {
-      kernel: "index_scores",
+      kernel: units ? "index_scores, on matrix units" : "index_scores",
       bytes: tokens * cacheTokenBytes(keys),
       flop: 2 * tokens * heads * width,
       run: () => device.run(score, { rows, first_row: 0, tokens: context }),

@@ -6,6 +6,8 @@ import { assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { beside } from "../../kernels/device/beside.ts";
 import { type Kernel, paramsDeclaration } from "../../kernels/authoring/contract.ts";
+import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
+import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
 import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { divideUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
@@ -29,6 +31,9 @@ else {
         add(what, mlaPrefillMatrix, config);
         add(what, prefillChosenMatrix, { ...config, stride: 64 });
       }
+    }
+    for (const [heads, width] of [[16, 32], [64, 128], [128, 64]]) {
+      add(`${heads} of ${width}`, indexScoresMatrix, { cache: indexKeyConfig(width, "f16"), slots: 128, tableWords: 2, heads, positions: 100 });
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };
     for (const [format, scaling] of ALL_STORED.slice(1)) {

@@ -9,6 +9,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeyConfig, indexKeys } from "../../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
+import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import type { Kernel } from "../../kernels/authoring/contract.ts";
 import { PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
@@ -19,6 +20,7 @@ import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
 import { UNITS_WORKGROUP_BYTES } from "../../workers/load/plan_memory.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
+import { tested } from "../support/extent.ts";
 import { type Output, runKernel } from "../support/kernel.ts";
 import { attend, packCache, rounded, unpackCache } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
@@ -89,45 +91,18 @@ describeOnDevices("sparse attention", (kind) => {
   });
 
   it("scores every token of each row's own sequence, with the same bits whatever rows are beside it", async () => {
-    const random = new Random();
-    const blocks = 4;
     for (const dtype of ["f32", "f16"] as const) {
-      for (const [heads, width] of [[64, 128], [5, 14], [1, 16]]) {
-        const cache = indexKeyConfig(width, dtype);
-        const values = random.normals(blocks * BLOCK_TOKENS * cacheWidth(cache));
-        for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
-        const stored = rounded(cache, values);
-        const tables = Uint32Array.from([2, 0, 3, 1]);
-        const rowsOf = [[0, 0], [60, 2], [68, 0], [127, 0]];
-        const step = Uint32Array.from(rowsOf.flatMap(([position, table]) => [7, position, 7, table]));
-        const rows = rowsOf.length;
-        const [q, weights] = [random.normals(rows * heads * width), random.normals(rows * heads)];
-        const positions = 130;
-        const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: 4, heads, positions };
-        const run = async (first_row: number, count: number, tokens: number) => {
-          const inputs = { q, weights, cache: packCache(cache, values), tables, step, scores: { poison: count * positions } };
-          return (await runKernel(device, indexScores, config, inputs, { rows: count, first_row, tokens })).scores;
-        };
-        const all = await run(0, rows, 256);
-        rowsOf.forEach(([position, table], row) => {
-          const expected = Array.from({ length: position + 1 }, (_, at) => {
-            const key = stored.subarray(slotIn(tables.subarray(table), at) * cacheWidth(cache));
-            let score = 0;
-            for (let head = 0; head < heads; head++) {
-              let product = 0;
-              for (let k = 0; k < width; k++) product += q[(row * heads + head) * width + k] * key[k];
-              score += weights[row * heads + head] * Math.max(product, 0);
-            }
-            return score;
-          });
-          const own = all.u32.subarray(row * positions, (row + 1) * positions);
-          assertClose(all.f32.subarray(row * positions, row * positions + position + 1), expected, 1e-5, `${heads} heads, row ${row}`);
-          assertEquals([...own.subarray(position + 1)], new Array(positions - position - 1).fill(0x7fc0dead));
-        });
-        const last = await run(2, 2, 128);
-        assertEquals([...last.u32], [...all.u32.subarray(2 * positions)]);
-        assertEquals([...(await run(1, 1, 0)).u32], new Array(positions).fill(0x7fc0dead));
-      }
+      for (const [heads, width] of [[64, 128], [5, 14], [1, 16]]) await scoreRows(device, indexScores, { heads, width, dtype }, 1e-5);
+    }
+  });
+
+  itOnUnits(kind)("scores so on matrix units", async () => {
+    for (
+      const [heads, width] of kind === "cpu"
+        ? tested("heads of indexers", [[16, 32], [32, 128], [64, 128], [128, 64]], ([heads]) => heads === 32)
+        : [[64, 128], [128, 64]]
+    ) {
+      await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
     }
   });
 
@@ -281,4 +256,49 @@ async function prefillChosenRows<C extends PrefillChosenConfig>(
       `${count} rows at ${first}`,
     );
   }
+}
+
+/** Scores rows of two sequences, all together and some of them. */
+async function scoreRows(
+  device: Device,
+  kernel: typeof indexScores,
+  { heads, width, dtype }: { readonly heads: number; readonly width: number; readonly dtype: "f16" | "f32" },
+  tolerance: number,
+): Promise<void> {
+  const random = new Random();
+  const cache = indexKeyConfig(width, dtype);
+  const tables = Uint32Array.from([2, 0, 3, 1, 9, 5, 11, 4, 6, 10, 7, 8]);
+  const blocks = tables.length;
+  const values = random.normals(blocks * BLOCK_TOKENS * cacheWidth(cache));
+  for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
+  const stored = rounded(cache, values);
+  const rowsOf = [[0, 0], [60, 2], [68, 0], [560, 3]];
+  const step = Uint32Array.from(rowsOf.flatMap(([position, table]) => [7, position, 7, table]));
+  const rows = rowsOf.length;
+  const [q, weights] = [random.normals(rows * heads * width), random.normals(rows * heads)];
+  const positions = 570;
+  const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: blocks, heads, positions };
+  const run = async (first_row: number, count: number, tokens: number) => {
+    const inputs = { q, weights, cache: packCache(cache, values), tables, step, scores: { poison: count * positions } };
+    return (await runKernel(device, kernel, config, inputs, { rows: count, first_row, tokens })).scores;
+  };
+  const all = await run(0, rows, 1024);
+  rowsOf.forEach(([position, table], row) => {
+    const expected = Array.from({ length: position + 1 }, (_, at) => {
+      const key = stored.subarray(slotIn(tables.subarray(table), at) * cacheWidth(cache));
+      let score = 0;
+      for (let head = 0; head < heads; head++) {
+        let product = 0;
+        for (let k = 0; k < width; k++) product += q[(row * heads + head) * width + k] * key[k];
+        score += weights[row * heads + head] * Math.max(product, 0);
+      }
+      return score;
+    });
+    const own = all.u32.subarray(row * positions, (row + 1) * positions);
+    assertClose(all.f32.subarray(row * positions, row * positions + position + 1), expected, tolerance, `${heads} heads, row ${row}`);
+    assertEquals([...own.subarray(position + 1)], new Array(positions - position - 1).fill(0x7fc0dead));
+  });
+  const last = await run(2, 2, 561);
+  assertEquals([...last.u32], [...all.u32.subarray(2 * positions)]);
+  assertEquals([...(await run(1, 1, 0)).u32], new Array(positions).fill(0x7fc0dead));
 }

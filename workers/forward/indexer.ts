@@ -11,6 +11,7 @@ import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/dev
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
+import { indexScoresMatrix, scoresOnUnits } from "../../kernels/index_scores/matrix_units.ts";
 import { mostRows } from "./activations.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
@@ -61,6 +62,7 @@ export class Indexer {
     const ofHidden = { x: a.h, rounded: rounded(a.hRounded), most: both };
     const most = { rows: mostRows(limits) };
     const scored = { rows: sparse.scoreRows, first_row: most.rows - sparse.scoreRows };
+    const scoring = { cache: config, slots, tableWords, heads, positions };
     const choosing = { positions, tableWords, topTokens };
     const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) => {
       const atOnce = Math.min(rows, sparse.scoreRows);
@@ -80,7 +82,7 @@ export class Indexer {
         positions,
         shortPositions: shortPositions(spec.rope),
       }),
-      device.compile(indexScores, { cache: config, slots, tableWords, heads, positions }),
+      device.compile(context.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes) ? indexScoresMatrix : indexScores, scoring),
       choose("bits", sparse.bits, chosenBits(positions), limits.prefillRows),
       choose("slots", sparse.slots, chosenRoom(indexer, positions), limits.decodeRows),
       Linear.create(context, weights.queryUp, { x: a.queryNormed, rounded: rounded(a.queryRounded), y: sparse.queries, most: both }),

@@ -36,7 +36,7 @@ const CONFIG = {
 };
 
 /** Of two tokens, rows attend to one. */
-const SPARSE = { model_type: "deepseek_v32", q_lora_rank: 40, index_topk: 1, index_head_dim: 32, index_n_heads: 3 };
+const SPARSE = { model_type: "deepseek_v32", q_lora_rank: 40, index_topk: 1, index_head_dim: 32, index_n_heads: 16 };
 
 interface How {
   /** Longest sequence. */
@@ -108,9 +108,10 @@ if (absent !== null) it.skip(`${allowed}: skipped, ${absent}`);
 else {
   it(allowed, async () => {
     const device = new TracingDevice((await openNullDevice({ units: true })).device);
-    // Subgroups of this device have up to 128 threads, which is more than workgroups of attention have on matrix units; of such widths they have none there.
+    // Subgroups of this device have up to 128 threads, which is more than workgroups of attention, and those that score, have on matrix units; of such widths they
+    // have none there.
     const plain = { ...CONFIG, kv_lora_rank: 40 };
-    for (const config of [plain, { ...plain, q_lora_rank: 40, n_shared_experts: null }, { ...plain, ...SPARSE }]) {
+    for (const config of [plain, { ...plain, q_lora_rank: 40, n_shared_experts: null }, { ...plain, ...SPARSE, index_n_heads: 3 }]) {
       const model = await createModel(device, config, 19);
       await model.warmUp("prefill");
       await model.warmUp("decode");
