@@ -108,8 +108,10 @@ export class Indexer {
     for (const linear of this.#linears) linear.run(phase, rows);
     device.run(this.#store, { rows });
     const tokens = scoredTokens(step, this.#spec);
-    for (let first_row = 0; first_row < rows; first_row += this.#scoreRows) {
-      const part = { rows: Math.min(this.#scoreRows, rows - first_row), first_row };
+    const atOnce = Math.min(this.#scoreRows, rows);
+    for (let done = 0; done < rows; done += atOnce) {
+      // All parts have as many rows, for which memory is there: the last one does some of the last but one's again.
+      const part = { rows: atOnce, first_row: Math.min(done, rows - atOnce) };
       device.run(this.#score, { ...part, tokens });
       device.run(this.#choose[phase], part);
     }

@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import type { IndexerSpec, ModelSpec } from "../../core/model/spec.ts";
 import { roundUp } from "../../core/numeric.ts";
 import { chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
@@ -49,6 +50,7 @@ export function createSparseActivations(
   const scoreRows = Math.min(rows, SCORE_ROWS, Math.max(1, Math.floor(SCORE_BYTES / (maxContext * 4))));
   const room = chosenRoom(indexer, maxContext);
   const slots = limits.decodeRows * room;
+  checkBinding(device, limits.decodeRows, room, cacheTokenBytes(cache));
   const words = (label: string, count: number) => device.createBuffer(label, count * 4);
   const tables = words("tables of chosen tokens", slots / BLOCK_TOKENS);
   if (!device.onlyCounts) device.write(tables, 0, Uint32Array.from({ length: slots / BLOCK_TOKENS }, (_, block) => block));
@@ -63,6 +65,19 @@ export function createSparseActivations(
     latents: device.createBuffer("chosen latents", slots * cacheTokenBytes(cache)),
     tables,
   };
+}
+
+/** @throws {LatentmeshError} `out_of_memory` if a kernel cannot see what the rows of a step attend to */
+function checkBinding({ limits: { maxBindingBytes } }: Device, rows: number, room: number, tokenBytes: number): void {
+  if (rows * room * tokenBytes <= maxBindingBytes) return;
+  const most = Math.floor(maxBindingBytes / (room * tokenBytes));
+  throw new LatentmeshError(
+    "out_of_memory",
+    `The ${room} tokens that each of ${rows} rows of a step attends to need ${
+      rows * room * tokenBytes
+    } bytes, but this device binds at most ${maxBindingBytes}: enough for ${most} rows; lower --max-batch`,
+    { param: "decode.maxBatch" },
+  );
 }
 
 /**
