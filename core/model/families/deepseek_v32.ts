@@ -41,6 +41,7 @@ export function glmMoeDsa(config: unknown): ModelSpec {
 function routed(family: string, config: unknown): ModelSpec {
   checkLayerTypes(config);
   const spec = sigmoidRouted(family, { n_group: 1, topk_group: 1, ...config as object }, 2.5);
+  requireField(spec.rope.interleaved, "rope_interleave", "is false; in this family attention rotates pairs that lie side by side");
   requireField(spec.queryRank !== null, "q_lora_rank", "is null; the indexer takes compressed queries");
   return spec;
 }

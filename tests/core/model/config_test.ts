@@ -111,6 +111,7 @@ describe("parseModelConfig", () => {
       [{ q_lora_rank: null }, "q_lora_rank"],
       [{ index_head_dim: 33 }, "index_head_dim"],
       [{ index_head_dim: 32 }, "index_head_dim"],
+      [{ rope_interleave: false }, "rope_interleave"],
       [{ index_topk: 0 }, "index_topk"],
       [{ indexer_rope_interleave: false }, "indexer_rope_interleave"],
       [{ indexer_types: ["shared", "full", "full", "full", "full", "full"] }, "indexer_types"],

@@ -31,6 +31,8 @@ const CONFIGS = [
   "tests/golden/mistral4-tiny",
   "tests/golden/youtu-tiny",
   "tests/golden/minicpm3-longrope-tiny",
+  "tests/golden/deepseek-v32-tiny",
+  "tests/golden/glm-moe-dsa-tiny",
 ].map((
   path,
 ) => JSON.parse(Deno.readTextFileSync(`${ROOT}/${path}/config.json`)));
