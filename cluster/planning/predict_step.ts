@@ -4,7 +4,7 @@
  * @module
  */
 import { hasZeros, leastGroup } from "../../core/model/int4/int4_spec.ts";
-import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
+import { indexedLayers, isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import type { Settings } from "../config/settings.ts";
 
 /** Bytes a card reads in a second: an H200, of steps that are read well (bench/NOTES.md). On other cards predictions are off by one factor, all of them alike. */
@@ -35,7 +35,7 @@ export function predictStep(spec: ModelSpec, weights: Settings["weights"], load:
   return bytesOfStep(spec, weights, load, shape) / READ_BYTES_PER_SECOND * 1000 + load.sums * SUM_MS;
 }
 
-/** Bytes that a rank reads in a step: all weights but the embedding table and the experts that no row has chosen, and the latents of every row. */
+/** Bytes that a rank reads in a step: all weights but the embedding table and the experts that no row has chosen, and what is cached of every row. */
 export function bytesOfStep(spec: ModelSpec, weights: Settings["weights"], load: StepLoad, { batch, context }: StepShape): number {
   const { moe, hiddenSize, layers, vocabSize, tieEmbeddings } = spec;
   // A table of its own is stored as it is: two bytes for a value, in the checkpoints that are served.
@@ -47,7 +47,15 @@ export function bytesOfStep(spec: ModelSpec, weights: Settings["weights"], load:
     // Rows choose independently, as far as is known here.
     unread = experts * (1 - moe.activeExperts / moe.experts) ** batch;
   }
-  return Math.max(0, load.weightBytes - table - unread) + batch * context * load.cachedBytesPerToken;
+  return Math.max(0, load.weightBytes - table - unread) + batch * cacheBytesOfRow(spec, load.cachedBytesPerToken, context);
+}
+
+/** What a row reads of the cache: all of each token, or index keys of all, which are in f16 on cards, and the rest of those that are chosen. */
+function cacheBytesOfRow(spec: ModelSpec, perToken: number, context: number): number {
+  const { indexer } = spec;
+  if (indexer === null) return context * perToken;
+  const keys = indexedLayers(spec).length * indexer.width * 2;
+  return context * keys + Math.min(context, indexer.topTokens) * (perToken - keys);
 }
 
 /** Bytes of a linear weight, with its scale. */

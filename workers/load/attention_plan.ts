@@ -96,7 +96,7 @@ export class AttentionPlan {
     };
   }
 
-  /** Scores tell tokens apart by little: what heads are weighed by is kept as it is stored. */
+  /** Scores tell tokens apart by little: what is small, keys' projection and what heads are weighed by, is kept as it is stored. */
   #indexer(prefix: string, layer: number): IndexerWeights | null {
     const { indexer, hiddenSize: D, queryRank } = this.#spec;
     if (indexer === null || !indexer.chooses[layer]) return null;
@@ -104,7 +104,7 @@ export class AttentionPlan {
     const source = (name: string, shape: readonly [number, number]) => this.#source(`${prefix}.${name}.weight`, shape);
     return {
       queryUp: this.#matrix(source("wq_b", [heads * width, queryRank!])),
-      key: this.#matrix(source("wk", [width, D])),
+      key: this.#plan.stack([[source("wk", [width, D])]], "keep"),
       keyGain: this.#plan.vector(`${prefix}.k_norm.weight`, width),
       keyBias: this.#plan.vector(`${prefix}.k_norm.bias`, width),
       headWeights: this.#plan.stack([[source("weights_proj", [heads, D])]], "keep"),

@@ -197,4 +197,14 @@ describe("a predicted step", () => {
     assertEquals(read({ kind: "compressed-tensors", groups: [32], zeros: "none" }), 5e9 - routed * (4 + 0.5) / 16);
     assertEquals(read({ kind: "awq", group: 128 }), 5e9 - routed * (4 + 0.25) / 16);
   });
+
+  it("reads index keys of all tokens, and latents of those that are chosen alone", async () => {
+    using files = clusterServices.openFiles("synthetic:v3.2?layers=4");
+    const { spec } = await readModelPackage(files);
+    const load = { weightBytes: 1e12, cachedBytesPerToken: 4 * (576 + 128) * 2, sharing: 1, sums: 0 };
+    const read = (context: number) =>
+      bytesOfStep(spec, "keep", load, { batch: 3, context }) - bytesOfStep(spec, "keep", load, { batch: 3, context: 0 });
+    assertEquals(read(2048), 3 * 2048 * load.cachedBytesPerToken);
+    assertEquals(read(131072), 3 * 4 * (131072 * 128 + 2048 * 576) * 2);
+  });
 });
