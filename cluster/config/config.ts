@@ -12,7 +12,7 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { keysAt, pathsOf, problemOf } from "../../core/expected.ts";
 import { suggest } from "../../core/suggest.ts";
 import { SETTING_OF, type SettingFlag } from "./flag_settings.ts";
-import { CELL_ID } from "../../core/registry/cell_record.ts";
+import { CELL_ID, cellUrl } from "../../core/registry/cell_record.ts";
 import { REGISTRY_HELP } from "../registry/open_registry.ts";
 import { SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { Config } from "./config_type.ts";
@@ -177,7 +177,7 @@ export const configSchema = z.strictObject({
   }).describe("hosts, and how their workers join").optional(),
   cell: z.strictObject({
     registry: z.string().min(1).describe(`where this server says that it is there, for fronts: ${REGISTRY_HELP}; by default nowhere`).optional(),
-    advertiseUrl: z.url({ protocol: /^https?$/ }).describe(
+    advertiseUrl: cellUrl.describe(
       "address at which fronts reach this server; by default where it listens, if that is loopback",
     ).optional(),
     id: z.string().regex(CELL_ID, "must be 1 to 127 letters, digits, dots, dashes or underscores, the first a letter or digit").describe(

@@ -8,6 +8,7 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { HttpError, toHttpError } from "../api/errors.ts";
 import { log } from "../logs/log.ts";
 import { beginOutgoing, inTrace, type TraceContext } from "../observe/spans.ts";
+import { ERROR_HEADER } from "../http/relay/relayed_request.ts";
 import { answeredHeaders, type CellClient, CellUnreachable, type RelayedRequest } from "./cell_client.ts";
 import type { FrontCells, Route } from "./front_cells.ts";
 import { isLoss, mayGoElsewhere } from "./front_errors.ts";
@@ -16,6 +17,7 @@ import type { FrontRequest } from "./front_request.ts";
 import type { LiveAttempts } from "./live_attempts.ts";
 import type { Losses } from "./losses.ts";
 import type { RequestReader } from "./request_reader.ts";
+import { wholeOf } from "./whole_answer.ts";
 
 /** What relaying needs. */
 export interface RelayContext {
@@ -81,7 +83,7 @@ export async function firstAnswer(
     tried.add(route.cell.id);
     const attempt = begin(context, options, route);
     try {
-      const { response, elsewhere } = await considered(route.cell, await attempt.asked);
+      const { response, elsewhere } = await considered(route.cell, await attempt.asked, attempt.heard);
       const { heard, end } = attempt;
       heard();
       if (elsewhere === null) return { attempt: { cell: route.cell, response, heard, end } };
@@ -134,18 +136,30 @@ function begin(
 /** Statuses of answers that another cell may not give. */
 const CONSIDERED: ReadonlySet<number> = new Set([401, 403, 404, 409, 429, 502, 503, 504]);
 
-/** An answer, and why another cell should be asked instead; null: it is for the client. @throws {CellUnreachable} if it breaks off */
-async function considered(cell: CellRecord, response: Response): Promise<{ readonly response: Response; readonly elsewhere: string | null }> {
+/** Bytes of a refusal at most. */
+const MOST_REFUSED = 1 << 20;
+
+/** An answer, and why another cell should be asked instead; null: it is for the client. @throws {CellUnreachable} if it breaks off, or is none that cells give */
+async function considered(
+  cell: CellRecord,
+  response: Response,
+  heard: () => void,
+): Promise<{ readonly response: Response; readonly elsewhere: string | null }> {
   const { status } = response;
+  if (status < 400 && !isAnswer(response)) {
+    const type = response.headers.get("content-type") ?? "nothing";
+    throw new CellUnreachable(cell, new Error(`${status} with ${type} is no answer of a cell: something else is at its address`));
+  }
   if (!CONSIDERED.has(status)) return { response, elsewhere: null };
-  const body = await response.arrayBuffer().catch((error) => {
+  const body = await wholeOf(response, { heard, most: MOST_REFUSED }).catch((error) => {
     throw new CellUnreachable(cell, error);
   });
-  const code = codeOf(body);
+  const code = response.headers.get(ERROR_HEADER) ?? codeOf(body);
   if (status === 401 || code === "not_a_front") return { response: frontRefused(), elsewhere: "unauthorized" };
   const again = new Response(body, { status, headers: answeredHeaders(response) });
   // Items are kept by the cell that has answered with them.
-  const may = code === "item_not_found" || code === "loading" || code === "not_equal" || mayGoElsewhere(code) || (code === null && status >= 502);
+  const may = code === "item_not_found" || code === "loading" || code === "not_equal" || mayGoElsewhere(code) ||
+    (code === null && (status >= 502 || !isJson(response)));
   return { response: again, elsewhere: may ? code ?? String(status) : null };
 }
 
@@ -155,13 +169,22 @@ function frontRefused(): Response {
   return Response.json(body, { status });
 }
 
-function codeOf(body: ArrayBuffer): string | null {
+function codeOf(body: Uint8Array): string | null {
   try {
     const { error } = JSON.parse(new TextDecoder().decode(body));
     return typeof error?.code === "string" ? error.code : null;
   } catch {
     return null;
   }
+}
+
+/** Whether it is what cells answer with where nothing is wrong; a page of a proxy, or a redirection, is not. */
+function isAnswer(response: Response): boolean {
+  return response.status === 200 && response.body !== null && (isJson(response) || isEventStream(response));
+}
+
+function isJson({ headers }: Response): boolean {
+  return headers.get("content-type")?.startsWith("application/json") ?? false;
 }
 
 /** Whether an answer comes piece by piece. */

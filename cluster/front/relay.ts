@@ -4,10 +4,10 @@
  * @module
  */
 import { log } from "../logs/log.ts";
-import { joined } from "../http/json.ts";
 import { answeredHeaders, CellUnreachable } from "./cell_client.ts";
 import { FailoverStream } from "./failover_stream.ts";
-import { type Attempt, firstAnswer, isEventStream, type RelayContext, type RelayOptions, throwIfLeft } from "./first_answer.ts";
+import { firstAnswer, isEventStream, type RelayContext, type RelayOptions, throwIfLeft } from "./first_answer.ts";
+import { wholeOf } from "./whole_answer.ts";
 
 /** Relays. @throws {HttpError} if no cell can have it */
 export async function relay(context: RelayContext, options: RelayOptions): Promise<Response> {
@@ -21,7 +21,7 @@ export async function relay(context: RelayContext, options: RelayOptions): Promi
     if (isEventStream(response)) return new Response(FailoverStream.open(context, options, attempt), head);
     try {
       // An answer that breaks off has not been given: it comes whole, or from somewhere else.
-      return new Response(await wholeOf(attempt), head);
+      return new Response(await wholeOf(response, attempt), head);
     } catch (error) {
       throwIfLeft(options.signal);
       const { message } = new CellUnreachable(cell, error);
@@ -34,13 +34,4 @@ export async function relay(context: RelayContext, options: RelayOptions): Promi
       end();
     }
   }
-}
-
-async function wholeOf({ response: { body }, heard }: Attempt): Promise<Uint8Array<ArrayBuffer>> {
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
-  for await (const piece of body ?? []) {
-    heard();
-    pieces.push(piece);
-  }
-  return joined(pieces);
 }

@@ -83,8 +83,9 @@ export class FileRegistry implements CellRegistry {
 
   async #list(): Promise<RecordTexts> {
     const texts = new Map<string, string | Error>();
-    for await (const { name, isDirectory } of Deno.readDir(this.#directory)) {
-      if (isDirectory || !name.endsWith(SUFFIX)) continue;
+    for await (const { name, isFile, isSymlink } of Deno.readDir(this.#directory)) {
+      // Whoever opens a pipe waits for somebody who writes.
+      if (!(isFile || isSymlink) || !name.endsWith(SUFFIX)) continue;
       // Others can be read where one cannot.
       const text = await textOf(`${this.#directory}/${name}`).catch((error) => error instanceof Error ? error : new Error(messageOf(error)));
       if (text !== null) texts.set(name, text);

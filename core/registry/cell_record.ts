@@ -17,6 +17,10 @@ export const MOST_SPILLED = 32;
 /** What a cell may be called: it is part of names of files and of keys. */
 export const CELL_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$/;
 
+/** Where fronts reach a cell: they put paths behind it, and everybody who may look at cells sees it. */
+export const cellUrl = z.url({ protocol: /^https?$/, error: "must be an address, http://HOST:PORT or https://HOST:PORT" })
+  .regex(/^[^@?#]*$/, "must hold no user, no password and nothing behind the path");
+
 const count = z.int().min(0);
 
 const schema = z.object({
@@ -25,7 +29,7 @@ const schema = z.object({
   incarnation: z.int().min(1),
   instance: z.string().min(1).max(64),
   beat: count,
-  url: z.url({ protocol: /^https?$/ }),
+  url: cellUrl,
   version: z.string().max(64),
   model: z.string().min(1).max(512),
   created: count,

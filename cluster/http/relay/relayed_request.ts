@@ -5,6 +5,7 @@
  *     x-latentmesh-relay: 1 NAME CREATED     with a request: what identifiers of its answer are made from, and its time in Unix seconds
  *     x-latentmesh-client: CLIENT            whose it is, as the front knows it: names of prefixes are salted with it
  *     x-latentmesh-spilled: KEY              the prefix that brings it here though it is another cell's by rendezvous
+ *     x-latentmesh-error: CODE               with an answer: the error that it tells of, in whatever shape the API has
  *     :seed 123                              before an event: what tokens are drawn with
  *     :tokens 0=5,6,7 1=8                    the tokens that it shows the last of, by choice
  *     :failed worker_lost                    the event is an error, of the engine
@@ -21,6 +22,8 @@ export const RELAY_PROTOCOL = 1;
 export const RELAY_HEADER = "x-latentmesh-relay";
 export const CLIENT_HEADER = "x-latentmesh-client";
 export const SPILLED_HEADER = "x-latentmesh-spilled";
+/** Header of answers. */
+export const ERROR_HEADER = "x-latentmesh-error";
 
 /** Where a request goes that another cell has begun to answer. */
 export const CONTINUE_PATH = "/relay/continue";

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { cellFacts } from "../../../bench/support/cell_records.ts";
 import { FileRegistry } from "../../../cluster/registry/file_registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
@@ -57,6 +57,7 @@ describe("a registry in a directory", () => {
   it("reads other records where one cannot be read, and overlooks what is none", async () => {
     await Deno.mkdir(`${directory}/x.cell.json`);
     await Deno.writeTextFile(`${directory}/README`, "hello");
+    assert((await new Deno.Command("mkfifo", { args: [`${directory}/pipe.cell.json`] }).output()).success);
     // Nobody may read it, whoever they are: it leads to itself.
     await Deno.symlink(`${directory}/b.cell.json`, `${directory}/b.cell.json`);
     const lines = await logged(async () => {
