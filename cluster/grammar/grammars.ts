@@ -118,7 +118,7 @@ export class Grammars implements Disposable {
   #hear(message: FromGrammarThread): void {
     for (const id of message.ids) {
       const running = this.#running.get(id);
-      if (message.kind === "mask") running?.settle(message.mask);
+      if (message.kind === "mask") running?.settle(message.at, message.mask);
       else if (message.kind === "foreseen") running?.foreseen(message.at, message.masks);
       else {
         this.#running.delete(id);

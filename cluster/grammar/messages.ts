@@ -18,10 +18,10 @@ export type ToGrammarThread =
   /** Has no answer. */
   | { readonly kind: "close"; readonly id: number };
 
-/** From the thread: one for every `open`, `accept` and `foresee`, in any order. */
+/** From the thread: one for every `open` and `foresee`, and one behind the last of all `accept` that have come, in any order. */
 export type FromGrammarThread =
-  /** Tokens that may come next. */
-  | { readonly kind: "mask"; readonly ids: readonly number[]; readonly mask: Uint32Array<ArrayBuffer> }
+  /** Tokens that may come next, of answers that have got `at` tokens. */
+  | { readonly kind: "mask"; readonly ids: readonly number[]; readonly at: number; readonly mask: Uint32Array<ArrayBuffer> }
   /** Of as many of the tokens that were asked for as may come; none where the answer has gone on, or where it would take too long. */
   | { readonly kind: "foreseen"; readonly ids: readonly [number]; readonly at: number; readonly masks: readonly Uint32Array<ArrayBuffer>[] }
   | {

@@ -25,9 +25,10 @@ interface OpenAnswer {
   readonly grammar: CompiledGrammar;
   readonly client: string;
   state: State;
-  /** Tokens that it has got, and how many of them the state does not know yet. */
+  /** How many tokens it has got. */
   tokens: number;
-  behind: number;
+  /** Those of them that the state does not know yet. */
+  readonly behind: number[];
 }
 
 type Message<K extends ToGrammarThread["kind"]> = Extract<ToGrammarThread, { kind: K }>;
@@ -58,8 +59,9 @@ export class OpenGrammars {
     const answer = this.#answers.get(id);
     if (answer === undefined) return;
     answer.tokens++;
-    answer.behind++;
-    this.#turns.add(answer.client, this.#guarded([id], this.#accept(id, token, answer)));
+    answer.behind.push(token);
+    // Turns end in any order: tokens of one answer are taken by one after the other.
+    if (answer.behind.length === 1) this.#turns.add(answer.client, this.#guarded([id], this.#follow(id, answer)));
   }
 
   foresee({ id, at, tokens }: Message<"foresee">): void {
@@ -79,8 +81,8 @@ export class OpenGrammars {
     if (bytes > MOST_OPEN_BYTES) throw new Overloaded("the grammars of running answers take all the memory there is for them");
     const grammar = yield* this.#compilations.take(text, () => this.#compile(text));
     const mask = yield* grammar.mask(grammar.start);
-    for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start, tokens: 0, behind: 0 });
-    this.#tell({ kind: "mask", ids, mask });
+    for (const id of ids) if (this.#wanted.has(id)) this.#answers.set(id, { grammar, client, state: grammar.start, tokens: 0, behind: [] });
+    this.#tell({ kind: "mask", ids, at: 0, mask });
   }
 
   *#compile(text: string): Generator<void, CompiledGrammar> {
@@ -89,13 +91,16 @@ export class OpenGrammars {
     return grammar;
   }
 
-  *#accept(id: number, token: number, answer: OpenAnswer): Steps {
-    const { grammar } = answer;
-    answer.state = yield* grammar.accept(answer.state, token);
-    if (answer.state === DEAD) throw new Error(`token ${token} does not fit the grammar`);
-    answer.behind--;
+  /** Takes all tokens that have come, and finds out once what may come behind them. */
+  *#follow(id: number, answer: OpenAnswer): Steps {
+    const { grammar, behind } = answer;
+    for (; behind.length > 0; behind.shift()) {
+      answer.state = yield* grammar.accept(answer.state, behind[0]);
+      if (answer.state === DEAD) throw new Error(`token ${behind[0]} does not fit the grammar`);
+    }
+    const at = answer.tokens;
     const mask = yield* grammar.mask(answer.state);
-    this.#tell({ kind: "mask", ids: [id], mask });
+    this.#tell({ kind: "mask", ids: [id], at, mask });
   }
 
   /** What goes wrong here is not known in advance, that is all. */
@@ -103,7 +108,7 @@ export class OpenGrammars {
     const { grammar } = answer;
     const masks: Uint32Array<ArrayBuffer>[] = [];
     // Where the last token takes long, what comes behind may take as long again.
-    const current = () => answer.behind === 0 && answer.tokens === at && this.#wanted.has(id);
+    const current = () => answer.behind.length === 0 && answer.tokens === at && this.#wanted.has(id);
     try {
       let { state } = answer;
       for (let i = 0; i < tokens.length && current(); i++) {

@@ -23,8 +23,6 @@ export class RunningGrammar implements GrammarConstraint, Foresight {
   settled: Promise<void> | null = null;
   readonly foresight: Foresight = this;
   #waiting: PromiseWithResolvers<void> | null = null;
-  /** Masks that have not come; only the last one counts. */
-  #asked = 0;
   /** Tokens that were taken. */
   #taken = 0;
   /** Masks behind tokens that may be taken next. */
@@ -34,11 +32,11 @@ export class RunningGrammar implements GrammarConstraint, Foresight {
 
   constructor(actions: GrammarActions) {
     this.#actions = actions;
-    this.#ask();
+    this.#wait();
   }
 
   accept(token: number): void {
-    this.#ask();
+    this.#wait();
     this.#taken++;
     this.#foresaw([]);
     this.#actions.accept(token);
@@ -66,9 +64,9 @@ export class RunningGrammar implements GrammarConstraint, Foresight {
     this.#actions.close();
   }
 
-  /** A mask has come. */
-  settle(mask: Uint32Array): void {
-    if (--this.#asked > 0) return;
+  /** A mask has come. @param at tokens that the thread knew: behind those that were taken since, something else may come */
+  settle(at: number, mask: Uint32Array): void {
+    if (at !== this.#taken) return;
     this.mask = mask;
     this.settled = null;
     this.#waiting?.resolve();
@@ -90,11 +88,6 @@ export class RunningGrammar implements GrammarConstraint, Foresight {
     this.#ahead = masks;
     this.#foreseeing?.resolve();
     this.#foreseeing = null;
-  }
-
-  #ask(): void {
-    this.#asked++;
-    this.#wait();
   }
 
   #wait(): PromiseWithResolvers<void> {

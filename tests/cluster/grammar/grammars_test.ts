@@ -90,6 +90,27 @@ describe("grammars", () => {
     await Promise.all(waiting);
   });
 
+  it("follow tokens in their order where many are taken at once, as of an answer that goes on", async () => {
+    const words = Array.from({ length: 60 }, (_, i) => ({ a: i % 2 === 0, b: `word ${i}` }));
+    const fields = { a: { type: "boolean" }, b: { type: "string", maxLength: 12 } };
+    const items = { type: "object", properties: fields, required: ["a", "b"], additionalProperties: false };
+    const grammar = json({ type: "array", items, maxItems: 80 });
+    const tokens = model.tokenizer.encode(JSON.stringify(words).slice(0, -9), { special: false });
+    // What is found out for the first time takes more than a turn.
+    const atOnce = await grammars.constrain(writeGrammar(grammar), { count: 4, client: "" });
+    for (const constraint of atOnce) for (const token of tokens) constraint.accept(token);
+    await Promise.all(atOnce.map(({ settled }) => settled));
+    using slow = await constrain(grammar);
+    for (const token of tokens) {
+      slow.accept(token);
+      await slow.settled;
+    }
+    for (const constraint of atOnce) {
+      assertEquals(constraint.mask, slow.mask);
+      constraint[Symbol.dispose]();
+    }
+  });
+
   it("let only what fits come out, whatever the model prefers", async () => {
     using constraint = await constrain(json({ type: "array", items: oneBoolean, minItems: 3, maxItems: 3 }));
     const value: { a: boolean }[] = JSON.parse(await anything(constraint, new Random()));
