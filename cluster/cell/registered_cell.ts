@@ -91,7 +91,9 @@ export class RegisteredCell implements AsyncDisposable {
   }
 
   #facts() {
-    const { model, scheduling } = this.#served ?? {};
+    const { model, scheduling: { active, running } = { active: 0, running: 0 } } = this.#served ?? {};
+    // What is cancelled in the middle of a step is in it to its end, though it is active no longer.
+    const decoding = Math.min(active, running);
     return {
       id: this.#id,
       url: this.#options.url,
@@ -101,7 +103,7 @@ export class RegisteredCell implements AsyncDisposable {
       maxContext: model?.engine.maxContext ?? 0,
       ...this.#identity,
       state: this.#draining ? "draining" as const : model?.engine.ready === true ? "ready" as const : "loading" as const,
-      load: { running: scheduling?.running ?? 0, waiting: scheduling === undefined ? 0 : scheduling.active - scheduling.running },
+      load: { running: decoding, waiting: active - decoding },
       spilled: [...this.#spilled].reverse(),
     };
   }

@@ -37,8 +37,8 @@ const ARITHMETIC = {
   maxBatch: 4,
 };
 
-function served(arithmetic: ServedCell["arithmetic"], ready = true): ServedCell {
-  return { model: { id: "m", created: 5, engine: { maxContext: 64, ready } }, scheduling: { active: 3, running: 2 }, arithmetic };
+function served(arithmetic: ServedCell["arithmetic"], ready = true, scheduling = { active: 3, running: 2 }): ServedCell {
+  return { model: { id: "m", created: 5, engine: { maxContext: 64, ready } }, scheduling, arithmetic };
 }
 
 describe("a server's place in a registry", () => {
@@ -59,6 +59,14 @@ describe("a server's place in a registry", () => {
       { id: "1-8080", model: "m", state: "draining", load: { running: 2, waiting: 1 }, fingerprint },
     ]);
     assertEquals(cell.identity, { weights: "w", fingerprint });
+  });
+
+  it("has no less than nothing to do where requests of a step were cancelled, which fronts could not read", async () => {
+    const registry = new Told();
+    await using cell = await RegisteredCell.register(registry, { url: "http://x", model: "m" });
+    cell.serves(served(() => Promise.resolve(ARITHMETIC), true, { active: 1, running: 3 }));
+    cell.drain();
+    assertEquals(registry.said.at(-1)!.load, { running: 1, waiting: 0 });
   });
 
   it("serves where nobody can tell what it equals, and is not ready while its engine is not", async () => {
