@@ -44,11 +44,12 @@ export class NatsBucket {
     void this.#follow();
   }
 
-  /** Connects. @throws {LatentmeshError} `not_found` if no server is there, `unauthorized` if it does not let us in */
+  /** Connects. @throws {LatentmeshError} `not_found` if no server is there, `unauthorized` if it does not let us in, `invalid_config` if a file cannot be read */
   static async connect({ servers, bucket, credentials, ca }: NatsPlace): Promise<NatsBucket> {
     const { connect, credsAuthenticator, AuthorizationError } = await import("@nats-io/transport-node");
     await guardSockets();
-    const authenticator = credentials === undefined ? undefined : credsAuthenticator(await Deno.readFile(credentials));
+    const authenticator = credentials === undefined ? undefined : credsAuthenticator(await readNamed("LATENTMESH_NATS_CREDS", credentials));
+    if (ca !== undefined) await readNamed("LATENTMESH_NATS_CA", ca);
     const secure = ca !== undefined || servers.some((server) => server.startsWith("tls:"));
     const named = servers.map((server) => new URL(server));
     const [{ username, password }] = named;
@@ -125,5 +126,14 @@ export class NatsBucket {
       this.forget();
       this.onConnection();
     }
+  }
+}
+
+/** @throws {LatentmeshError} `invalid_config` that names the variable */
+async function readNamed(variable: string, path: string): Promise<Uint8Array<ArrayBuffer>> {
+  try {
+    return await Deno.readFile(path);
+  } catch (cause) {
+    throw new LatentmeshError("invalid_config", `Cannot read ${variable} ${path}: ${messageOf(cause)}`, { param: variable, cause });
   }
 }

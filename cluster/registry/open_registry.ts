@@ -28,7 +28,7 @@ export function openRegistry(name: string, param = "registry"): CellRegistry {
   if (nats !== null) return openNats(nats[1], nats[2], param);
   const kubernetes = readKubernetesPlace(name, param);
   if (kubernetes !== null) return new KubernetesRegistry(kubernetes, () => findServiceAccount((variable) => Deno.env.get(variable)));
-  throw new LatentmeshError("invalid_config", `Cannot use ${param}: "${name}" is no registry; expected ${REGISTRY_HELP}`, { param });
+  throw new LatentmeshError("invalid_config", `Cannot use ${param}: "${withoutUser(name)}" is no registry; expected ${REGISTRY_HELP}`, { param });
 }
 
 /** @param addresses separated by commas, the first with its scheme */
@@ -38,8 +38,13 @@ function openNats(addresses: string, bucket = BUCKET, param: string): CellRegist
   const servers = [first, ...others.map((other) => other.includes("://") ? other : scheme + other)];
   const wrong = servers.find((server) => !URL.canParse(server));
   if (wrong !== undefined) {
-    throw new LatentmeshError("invalid_config", `Cannot use ${param}: "${wrong}" is no address; expected nats://HOST:PORT`, { param });
+    throw new LatentmeshError("invalid_config", `Cannot use ${param}: "${withoutUser(wrong)}" is no address; expected nats://HOST:PORT`, { param });
   }
   const env = (name: string) => Deno.env.get(name);
   return new NatsRegistry({ servers, bucket, credentials: readEnv("LATENTMESH_NATS_CREDS", env), ca: readEnv("LATENTMESH_NATS_CA", env) });
+}
+
+/** A name as logs may have it: a password in which something was not escaped is often what is wrong. */
+function withoutUser(name: string): string {
+  return name.replace(/\/\/.*@/s, "//…@");
 }

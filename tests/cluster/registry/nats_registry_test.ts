@@ -1,5 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assertEquals, assertRejects, assertStringIncludes, assertThrows } from "@std/assert";
 import { cellFacts } from "../../../bench/support/cell_records.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { NatsBucket } from "../../../cluster/registry/nats_bucket.ts";
@@ -74,5 +74,21 @@ describe("the name of a registry at NATS", () => {
     assertEquals(openRegistry("tls://user:secret@one:4222").name, "tls://one:4222/latentmesh-cells");
     const error = await assertRejects(() => new NatsRegistry({ servers: ["nats://127.0.0.1:1"], bucket: "cells" }).watch(() => {}), LatentmeshError);
     assertEquals(error.code, "not_found");
+  });
+
+  it("is told of without its password where it is wrong", () => {
+    for (const name of ["nats://user:sec/ret@one:4222", "nats://user:secret@one:4222/a.b", "nats://user:secret@one:port"]) {
+      const { message } = assertThrows(() => openRegistry(name), LatentmeshError);
+      assertStringIncludes(message, "//…@one");
+      assertEquals(message.includes("ret"), false, message);
+    }
+  });
+
+  it("needs the files that its variables name", async () => {
+    for (const [field, variable] of [["credentials", "LATENTMESH_NATS_CREDS"], ["ca", "LATENTMESH_NATS_CA"]] as const) {
+      const registry = new NatsRegistry({ servers: ["nats://127.0.0.1:1"], bucket: "cells", [field]: "/nothing" });
+      const error = await assertRejects(() => registry.watch(() => {}), LatentmeshError, `Cannot read ${variable} /nothing`);
+      assertEquals(error.code, "invalid_config");
+    }
   });
 });
