@@ -168,9 +168,9 @@ export class FailoverStream {
   /** @param lost whose equal goes on, by what is known of it now */
   async #continued({ fingerprint, weights }: CellRecord): Promise<RelayedRequest> {
     const { request, anyCell } = this.#options;
-    const { path, body } = request;
+    const { path, body, client } = request;
     const equal = fingerprint === null || anyCell ? { weights } : { fingerprint };
-    const written = await this.#context.reader.writeContinuation({ path, body, resumption: this.#progress.resumption, equal });
+    const written = await this.#context.reader.writeContinuation({ path, body, resumption: this.#progress.resumption, equal }, client);
     return { ...request, path: CONTINUE_PATH, body: written };
   }
 }

@@ -39,12 +39,30 @@ describe("bodies of requests", () => {
       for (const resumed of [tokens, [[7]]]) {
         const copy = body.slice();
         const continuation = { path: CHAT, body, resumption: { seed: "-5", tokens: resumed }, equal: { fingerprint: "f" } };
-        const { body: text, ...rest } = continuationRequest.parse(JSON.parse(new TextDecoder().decode(await reader.writeContinuation(continuation))));
+        const { body: text, ...rest } = continuationRequest.parse(
+          JSON.parse(new TextDecoder().decode(await reader.writeContinuation(continuation, ""))),
+        );
         assertEquals(rest, { path: CHAT, seed: "-5", tokens: resumed, fingerprint: "f" });
         assertEquals(bytesOf(text), copy);
         assertEquals(body, copy);
       }
     }
+  });
+
+  it("are read in turns of clients, and given up where reading one takes too long", async () => {
+    const order: string[] = [];
+    const readAll = (reader: RequestReader, after: (name: string, reading: Promise<unknown>) => Promise<unknown>) =>
+      Promise.all(["a 1", "a 2", "b"].map((name) => after(name, reader.read(CHAT, large(), name[0])).then(() => order.push(name))));
+    using patient = new RequestReader();
+    await readAll(patient, (_, reading) => reading);
+    assertEquals(order, ["a 1", "b", "a 2"]);
+    // No thread has begun by then.
+    using impatient = new RequestReader({ limitMs: 1 });
+    await readAll(impatient, async (_, reading) => {
+      const { status, body } = await assertRejects(() => reading, HttpError, "took longer");
+      assertEquals([status, body.error.code], [400, "invalid_json"]);
+    });
+    assertEquals(order.slice(3), ["a 1", "b", "a 2"]);
   });
 
   it("are read no longer when the front ends, and nobody waits", async () => {
