@@ -54,8 +54,20 @@ export const SETTING_OF = {
 export type SettingFlag = keyof typeof SETTING_OF;
 
 /** `--max-batch` of `maxBatch`. */
-export function flagName(flag: SettingFlag): string {
+export function flagName(flag: string): string {
   return `--${flag.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
+/** Of a front, which has no cluster file. */
+const LIMITS = { concurrent: "server.limits.concurrent", requestsPerMinute: "server.limits.requestsPerMinute" };
+
+/** A text about settings for whoever has flags alone: settings are called by these. */
+export function inFlags(text: string): string {
+  const flags = Object.entries({ ...SETTING_OF, ...LIMITS }).filter(([, setting]) => setting.includes("."));
+  return flags.reduce((text, [flag, setting]) => {
+    const name = flagName(flag);
+    return text.replaceAll(`${setting} (${name})`, name).replaceAll(setting, name);
+  }, text);
 }
 
 /** Paths of settings where an error tells of several, each in a line of its own; see `checkConfig` and `Problems`. */

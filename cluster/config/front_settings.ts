@@ -4,7 +4,9 @@
  * @module
  */
 import { resolveSecret } from "../../core/env.ts";
+import { LatentmeshError } from "../../core/errors.ts";
 import { checkFrontKey } from "./cell_settings.ts";
+import { inFlags } from "./flag_settings.ts";
 import type { ServerFlags } from "./flags.ts";
 import { resolveSettings, type Settings } from "./settings.ts";
 
@@ -36,8 +38,19 @@ export function resolveFront(flags: FrontFlags, env: (name: string) => string | 
     shutdownTimeout,
     limits: concurrent === undefined && requestsPerMinute === undefined ? undefined : { concurrent, requestsPerMinute },
   };
-  const settings = resolveSettings({ server, cluster: { insecure } }, {}, env);
+  const settings = named(() => resolveSettings({ server, cluster: { insecure } }, {}, env));
   const cellKey = flags.cellKey === undefined ? undefined : resolveSecret(flags.cellKey, "--cell-key", env);
   if (cellKey !== undefined) checkFrontKey("--cell-key", cellKey, settings.apiKeys);
   return { ...settings, cellKey };
+}
+
+/** A front has flags alone. */
+function named<T>(resolve: () => T): T {
+  try {
+    return resolve();
+  } catch (error) {
+    if (!(error instanceof LatentmeshError)) throw error;
+    const param = error.param === undefined ? undefined : inFlags(error.param);
+    throw new LatentmeshError(error.code, inFlags(error.message), { param, cause: error });
+  }
 }

@@ -7,6 +7,7 @@ import type { CellRecord } from "../../core/registry/cell_record.ts";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { HttpError, toHttpError } from "../api/errors.ts";
 import { log } from "../logs/log.ts";
+import type { RepeatedLog } from "../logs/repeated_log.ts";
 import { beginOutgoing, inTrace, type TraceContext } from "../observe/spans.ts";
 import { ERROR_HEADER } from "../http/relay/relayed_request.ts";
 import { answeredHeaders, type CellClient, CellUnreachable, type RelayedRequest } from "./cell_client.ts";
@@ -26,6 +27,8 @@ export interface RelayContext {
   readonly metrics: FrontMetrics;
   readonly attempts: LiveAttempts;
   readonly reader: RequestReader;
+  /** Of cells that refuse the front: each request would say so. */
+  readonly refused: RepeatedLog;
 }
 
 /** A request that is relayed. */
@@ -88,7 +91,9 @@ export async function firstAnswer(
       heard();
       if (elsewhere === null) return { attempt: { cell: route.cell, response, heard, end } };
       metrics.cellFailed(route.cell.id, elsewhere);
-      if (elsewhere === "unauthorized") log("error", `cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
+      if (elsewhere === "unauthorized") {
+        context.refused.say(`cell "${route.cell.id}" refuses this front's key; give it the cell's front key (--cell-key)`);
+      }
       if (isLoss(elsewhere)) options.losses.count(new Error(`cell "${route.cell.id}": ${elsewhere}`));
       refusal = response;
       attempt.end(elsewhere);

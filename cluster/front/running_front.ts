@@ -4,6 +4,8 @@
  * @module
  */
 import type { CellRegistry, CellWatch } from "../../core/registry/registry.ts";
+import { log } from "../logs/log.ts";
+import { RepeatedLog } from "../logs/repeated_log.ts";
 import { CellClient, type CellClientOptions } from "./cell_client.ts";
 import type { RelayContext } from "./first_answer.ts";
 import { FrontCells } from "./front_cells.ts";
@@ -45,6 +47,7 @@ export class RunningFront implements AsyncDisposable {
       metrics: new FrontMetrics(),
       attempts: new LiveAttempts(),
       reader: new RequestReader(),
+      refused: new RepeatedLog((line) => log("error", line)),
     };
     return new RunningFront(watch, context, options.times);
   }

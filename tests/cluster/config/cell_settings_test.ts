@@ -1,5 +1,5 @@
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import type { Config } from "../../../mod.ts";
 import { DEFAULT_FRONT_PORT, type FrontFlags, resolveFront } from "../../../cluster/config/front_settings.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
@@ -58,17 +58,18 @@ describe("settings of a front", () => {
   });
 
   const refused: [flags: Partial<FrontFlags>, param: string][] = [
-    [{ concurrent: 0 }, "server.limits.concurrent"],
-    [{ requestsPerMinute: 0 }, "server.limits.requestsPerMinute"],
+    [{ concurrent: 0 }, "--concurrent"],
+    [{ requestsPerMinute: 0 }, "--requests-per-minute"],
     [{ cellKey: "short" }, "--cell-key"],
     [{ cellKey: "env:KEY", apiKey: ["env:KEY"] }, "--cell-key"],
-    [{ host: "0.0.0.0" }, "server.host"],
-    [{ apiKey: ["short"] }, "server.apiKeys"],
+    [{ host: "0.0.0.0" }, "--host"],
+    [{ apiKey: ["short"] }, "--api-key"],
   ];
   for (const [flags, param] of refused) {
     it(`refuse ${JSON.stringify(flags)}`, () => {
       const error = assertThrows(() => resolveFlags(flags), LatentmeshError);
       assertEquals([error.code, error.param], ["invalid_config", param]);
+      assert(!/\b(server|cluster)\.\w/.test(error.message), error.message);
     });
   }
 });
