@@ -18,6 +18,8 @@ import { parseMessage, type PeerFrame, type PeerFrameOf, peerFrameSchema } from 
 import type { Socket } from "../core/wire/transport.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
+import { keptOf } from "../workers/handoff/latent_exporter.ts";
+import { exportedConfig } from "../kernels/latent_export/kept_columns.ts";
 import { cacheTokenBytes } from "../kernels/latent_cache/layout.ts";
 import { openBenchDevice } from "./support/device.ts";
 import { SoloCollective } from "../workers/collective/collective.ts";
@@ -227,13 +229,13 @@ async function timeLinks(links: readonly Link[], bytesEach: number): Promise<num
 }
 
 /** A rank's share of a prompt from memory to its pages. @returns milliseconds */
-async function timeImport(device: Device, model: Model, { keyWidth }: RankShape, tokens: number): Promise<number> {
-  const config = { ...model.cache.config, keyWidth };
+async function timeImport(device: Device, model: Model, shape: RankShape, tokens: number): Promise<number> {
+  const configs = shape.latents.map((_, layer) => exportedConfig(keptOf(model.cache, layer, shape)));
   const blocks = ceilDiv(tokens, BLOCK_TOKENS);
-  const cache = new LatentCache(device, { config, layers: model.spec.layers, blocks, maxContext: tokens, maxSequences: 1 });
+  const cache = new LatentCache(device, { configs, blocks, maxContext: tokens, maxSequences: 1 });
   const sequence = cache.open();
   cache.grow(sequence, tokens);
-  const bytes = new Uint8Array(tokens * cacheTokenBytes(config));
+  const bytes = new Uint8Array(tokens * cacheTokenBytes(configs[0]));
   const times: number[] = [];
   for (let round = 0; round < PROMPTS; round++) {
     const began = performance.now();

@@ -12,6 +12,8 @@ import { type GenerationConfig, parseGenerationConfig } from "./model/generation
 import { specFor } from "./model/mtp.ts";
 import type { ModelSpec } from "./model/spec.ts";
 import type { Speculation } from "./speculation/speculation.ts";
+import { readChosenWidths } from "./tpla/basis_file.ts";
+import type { ChosenWidths } from "./tpla/chosen_widths.ts";
 import { ChatTemplate } from "./text/chat_template.ts";
 import { readTextSource, type TextSource } from "./text/text_source.ts";
 import { TextTokenizer } from "./text/tokenizer.ts";
@@ -27,6 +29,8 @@ export interface ModelPackage {
   readonly tokenizer: TextTokenizer;
   readonly chatTemplate: ChatTemplate | null;
   readonly checkpoint: Checkpoint;
+  /** What the calibration beside the model has chosen, by number of latent groups. */
+  readonly chosenWidths: readonly ChosenWidths[];
 }
 
 /**
@@ -40,15 +44,17 @@ export async function readModelPackage(files: ModelFiles, speculate: Speculation
   const textSource = await readTextSource(files);
   const tokenizer = TextTokenizer.of(textSource);
   const checkpoint = await Checkpoint.open(files);
+  const spec = specFor(speculate, parseModelConfig(configText, `${files.name}/config.json`), checkpoint);
   return {
     id: modelNameOf(files.name.split("/").at(-1)!),
     configText,
-    spec: specFor(speculate, parseModelConfig(configText, `${files.name}/config.json`), checkpoint),
+    spec,
     generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),
     textSource,
     tokenizer,
     chatTemplate: ChatTemplate.of(textSource, tokenizer.config),
     checkpoint,
+    chosenWidths: await readChosenWidths(await files.open("basis.safetensors"), spec),
   };
 }
 

@@ -139,6 +139,7 @@ async function writeSomeBasis(directory: string, config: string, spec: ModelSpec
   const statistics: LayerStatistics = { latents: identity, queries: identity, values: identity };
   const file = writeBasis({
     provenance: { modelHash: await modelHash(config, await Checkpoint.open(files)), textHash: "0".repeat(64), tokens: 0 },
+    chosen: [],
     width,
     statistics: Array.from({ length: layers }, () => statistics),
     defaults: Array.from({ length: layers }, () => ({ ...basis, eigenvalues: new Float64Array(width).fill(1) })),

@@ -3,7 +3,9 @@
  *
  * @module
  */
+import { InvalidArgumentError } from "commander";
 import { LatentmeshError } from "../../core/errors.ts";
+import type { MeasuredWidths, WidthBudget } from "../../core/tpla/chosen_widths.ts";
 import { besideModel } from "../../core/model/gguf/parts.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
 import { embeddedDirectory, embeddedTexts } from "../config/embedded_model.ts";
@@ -20,7 +22,24 @@ import { readDocuments } from "../text/documents.ts";
 export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
   readonly text?: string;
   readonly tokens: number;
+  /** What a rank may cache of a token, for numbers of latent groups. */
+  readonly budget?: readonly WidthBudget[];
   readonly output?: string;
+}
+
+/** `96` for two latent groups, or `2:96,4:64`. */
+export function budgets(text: string): WidthBudget[] {
+  const all = text.split(",").map((part) => {
+    const [, groups = "2", values] = /^(?:(\d{1,4}):)?(\d{1,5}(?:\.\d+)?)$/.exec(part.trim()) ?? [];
+    if (values === undefined || Number(groups) < 2) {
+      throw new InvalidArgumentError("It must be values of a token that a rank caches, as 96, or latent groups with theirs, as 2:96,4:64.");
+    }
+    return { latentGroups: Number(groups), values: Number(values) };
+  });
+  if (new Set(all.map(({ latentGroups }) => latentGroups)).size < all.length) {
+    throw new InvalidArgumentError("It has two budgets for as many latent groups.");
+  }
+  return all;
 }
 
 /** Calibrates and writes the file. */
@@ -40,6 +59,7 @@ export async function writeCalibration(options: CalibrateFlags, given: Settings,
   const output = options.output ?? besideModel(settings.model, "basis.safetensors");
   const documents = await readDocuments(text);
   const progress = showProgress("calibrating", (tokens) => `${tokens} tokens`);
+  const measuring = showProgress("measuring widths", (measurements) => `${measurements} measurements`);
   const { model, device, dawn } = settings;
   const calibration = await calibrate({
     model,
@@ -47,13 +67,25 @@ export async function writeCalibration(options: CalibrateFlags, given: Settings,
     dawn,
     documents,
     tokens: options.tokens,
+    budgets: options.budget,
     onProgress: ({ done, total }) => progress.update(done, total),
+    onMeasured: ({ done, total }) => measuring.update(done, total),
   })
-    .finally(() => progress.stop());
+    .finally(() => [progress, measuring].forEach((one) => one.stop()));
   await writeWhole(output, calibration.file);
-  const { provenance, statistics, width } = calibration;
+  const { provenance, statistics, width, chosen } = calibration;
   log(
     "info",
     `wrote ${output}: ${statistics.length} layers of width ${width} from ${provenance.tokens} tokens, ${formatBytes(calibration.file.byteLength)}`,
   );
+  for (const { latentGroups } of options.budget ?? []) log("info", measured(latentGroups, chosen.find((one) => one.latentGroups === latentGroups)));
+}
+
+function measured(latentGroups: number, chosen: MeasuredWidths | undefined): string {
+  const groups = `${latentGroups} latent groups`;
+  if (chosen === undefined) return `${groups}: nothing was better than one halo for all layers; the default is used`;
+  const { widths, kl, uniformKl } = chosen;
+  return `${groups}: directions by layer ${widths.join(", ")}; KL ${kl.toPrecision(3)} nats per token where the best that all layers share has ${
+    uniformKl.toPrecision(3)
+  }`;
 }

@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { Command, Option } from "commander";
 import { ENV_HELP } from "../../core/env.ts";
-import { type CalibrateFlags, writeCalibration } from "./calibrate.ts";
+import { budgets, type CalibrateFlags, writeCalibration } from "./calibrate.ts";
 import { examineAll, printFindings } from "./doctor.ts";
 import { drift, type DriftFlags } from "./drift.ts";
 import { DEFAULT_FRONT_PORT, type FrontFlags } from "../config/front_settings.ts";
@@ -140,6 +140,11 @@ export function createProgram(version: string, services: Services): Command {
   withDevice(program.command("calibrate").description("collect the statistics from which a model's latent basis is chosen"))
     .option("--text <file>", "JSON array of documents (default: the built-in mixed text)")
     .option("--tokens <n>", "tokens to use at most", integer, CALIBRATION_TOKENS)
+    .option(
+      "--budget <values>",
+      "measure how much each layer had better cache of a token on a rank: so many values as a mean, as 96, or for 2 and 4 slices 2:96,4:64",
+      budgets,
+    )
     .option("--output <file>", "where to write (default: basis.safetensors in the model directory)")
     .action(async (flags: CalibrateFlags) => await writeCalibration(flags, await settingsOf(flags), services.calibrate));
 

@@ -120,7 +120,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
     decode: {
       ...(mixed.workers === 0 ? { ranks, groups: decode.groups, pingPong: decode.pingPong } : {}),
       ...(mixed.workers === 0 || slices ? { attention, latentGroups: cut.latentGroups } : {}),
-      ...(cut.latentGroups > 1 ? { halo: cut.halo } : {}),
+      ...(cut.latentGroups > 1 ? { halo: cut.widths === undefined ? cut.halo : "auto" } : {}),
       ...(basis === null ? {} : { basis: basis.kind, lambda: basis.kind === "balanced" ? basis.lambda : undefined, mu, paper }),
       ...(ranks > 1 || prefill.ranks > 1 ? { wire: decode.wire, exchange: decode.exchange } : {}),
       ...(ranks > 1 ? { feedForward: cut.feedForward } : {}),

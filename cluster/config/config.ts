@@ -51,7 +51,9 @@ const modelShape = {
     ).optional(),
     basis: z.enum(["identity", "hadamard", "pca", "balanced"]).describe("basis of the latent for tpla").optional(),
     lambda: z.number().min(0).max(1).describe("weight of the values in the balanced basis").optional(),
-    halo: z.union([z.literal("auto"), z.int().min(0)]).describe("latent directions that every rank keeps as keys; auto: an eighth of the latent")
+    halo: z.union([z.literal("auto"), z.int().min(0)]).describe(
+      "latent directions that every rank keeps as keys; auto: what a calibration has chosen for each layer, or else an eighth of the latent",
+    )
       .optional(),
     mu: z.number().positive().describe("what the latent part of scores is multiplied by").optional(),
     paper: z.boolean().describe("the TPLA paper's scheme, for comparison: pca, norms over slices, no halo").optional(),

@@ -32,7 +32,7 @@ export const EMBEDDED_FILES: readonly EmbeddedFile[] = [
   { name: "tokenizer_config.json", bytes: 578, digest: "615c8e86a6a73f0a813e438cb31cea0d107dbce4bff09615f14bd31ce72a7218" },
   { name: "tokenizer.json", bytes: 551423, digest: "cdcb38fa29a6ba3d81848f53a6d4997bf6414fa0f1e3fbd08cb77eec7bd9ccdc" },
   { name: "calibration.json", bytes: 118980, digest: "74212f5412ffe91918751c7bc0eb0fb7169d4d858062e2a287fefd30b3707afd" },
-  { name: "basis.safetensors", bytes: 1972488, digest: "7b01b4af0b8ad34ce99b4c9186295a24aeb0679c118ff470c3639f014390104e" },
+  { name: "basis.safetensors", bytes: 1972736, digest: "775d6d91fbc415f247cd31e5817e3b0150755c730bb5cfa4f011b9ea6d5172b6" },
   { name: "model.safetensors", bytes: 14801124, digest: "6b7433fbecf2b59d0c513789d22897ac2cf0f75d8f8770e2be8a4c8b0afa2875" },
 ];
 

@@ -135,7 +135,7 @@ export function withScheme(command: Command): Command {
     )
     .addOption(new Option("--basis <kind>", `basis of the latent (default: ${basis})`).choices(["identity", "hadamard", "pca", "balanced"]))
     .option("--lambda <x>", `weight of the values in the balanced basis (default: ${lambda})`, fraction)
-    .option("--halo <r>", "latent directions that every rank keeps as keys (default: auto, an eighth of the latent)", halo)
+    .option("--halo <r>", "latent directions that every rank keeps as keys (default: auto, as calibrated or an eighth of the latent)", halo)
     .option("--mu <x>", `what the latent part of scores is multiplied by (default: ${mu})`, number)
     .option("--paper", "the TPLA paper's scheme, for comparison: pca, norms over slices, no halo");
 }

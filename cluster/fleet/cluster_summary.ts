@@ -23,10 +23,10 @@ export function adviceFor(members: readonly Member[], gpus: number): string[] {
 export function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOptions, host: UnitHost): string {
   if (host instanceof LocalHost) return "one mixed worker in this process, for prefill and decode in one cache (exact)";
   const all = host.units;
-  const { ranks, latentGroups, halo } = cut;
+  const { ranks, latentGroups } = cut;
   const several = (count: number, what: string) => `${count} ${what}${count === 1 ? "" : "s"}`;
   const summed = ranks === 1 ? "" : `, ${sums(cut, all)}`;
-  const sliced = `${several(latentGroups, "latent slice")}, halo ${halo}`;
+  const sliced = `${several(latentGroups, "latent slice")}, ${extentOf(cut)}`;
   const attention = {
     mla: "mla, heads split and latents whole: exact",
     tpla: `tpla, ${sliced}`,
@@ -44,6 +44,13 @@ export function summarize({ decode, prefill, mixed }: Settings, cut: PartitionOp
     ? several(prefill.workers, "prefill worker")
     : `${several(prefill.workers, "prefill unit")} of ${prefill.ranks} workers`;
   return `${units}, ${several(decode.groups, "decode group")} of ${several(ranks, "rank")} (${attention})${summed}`;
+}
+
+/** How much of latents ranks have, as one number or as the range that layers have. */
+function extentOf({ halo, widths }: PartitionOptions): string {
+  if (widths === undefined) return `halo ${halo}`;
+  const [least, most] = [Math.min(...widths), Math.max(...widths)];
+  return `${least === most ? least : `${least} to ${most}`} directions of each layer as calibrated`;
 }
 
 /** How ranks share what a layer computes, and how their parts travel. */

@@ -113,9 +113,9 @@ export function mustReplicate(settings: CutSettings, model: ModelPackage): boole
   return !can("sharded") && can("replicated");
 }
 
-function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, { spec }: ModelPackage) {
+function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, { spec, chosenWidths }: ModelPackage) {
   const { decode, prefill } = settings;
-  const decodeCut = resolveCut(spec, { ...decode.scheme, feedForward });
+  const decodeCut = resolveCut(spec, { ...decode.scheme, feedForward }, chosenWidths);
   const cuts: Record<UnitRole, PartitionOptions> = {
     decode: decodeCut,
     mixed: decodeCut,
@@ -236,6 +236,6 @@ export function assignmentOf(settings: Settings, model: ClusterModel, unit: Unit
   };
 }
 
-function wholeCut(cut: PartitionOptions): Assignment["cut"] {
-  return { feedForward: "sharded", ...cut };
+function wholeCut({ widths, ...cut }: PartitionOptions): Assignment["cut"] {
+  return { feedForward: "sharded", ...cut, ...(widths === undefined ? {} : { widths: [...widths] }) };
 }

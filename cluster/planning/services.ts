@@ -9,6 +9,7 @@ import type { LatentmeshError } from "../../core/errors.ts";
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
 import type { ByteSource } from "../../core/model/safetensors.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
+import type { MeasuredWidths, WidthBudget } from "../../core/tpla/chosen_widths.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { LoadTimes } from "../../core/wire/load_times.ts";
 import type { RankMemory } from "../../core/tpla/plan.ts";
@@ -88,6 +89,7 @@ export interface Calibration {
   readonly provenance: { readonly tokens: number };
   readonly width: number;
   readonly statistics: readonly unknown[];
+  readonly chosen: readonly MeasuredWidths[];
   /** The bytes of `basis.safetensors`. */
   readonly file: Uint8Array<ArrayBuffer>;
 }
@@ -100,7 +102,10 @@ export type Calibrate = (options: {
   /** Texts, or their tokens. */
   readonly documents: readonly (string | readonly number[])[];
   readonly tokens: number;
+  /** What to choose widths for by measurement; default: nothing. */
+  readonly budgets?: readonly WidthBudget[];
   readonly onProgress: (progress: { readonly done: number; readonly total: number }) => void;
+  readonly onMeasured?: (progress: { readonly done: number; readonly total: number }) => void;
 }) => Promise<Calibration>;
 
 /** A worker in this process; see `workers/local/local_worker.ts`. */

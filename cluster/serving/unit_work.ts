@@ -8,7 +8,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { CandidateList } from "../../core/sampling/candidates.ts";
 import type { StepTimes } from "../../core/step_times.ts";
-import { blockOf } from "../../core/tpla/partition.ts";
+import { blockOf } from "../../core/tpla/latent_columns.ts";
 import {
   type Answers,
   type AnswerShape,

@@ -10,6 +10,8 @@ import { type ByteSource, readSafetensorsHeader } from "../model/safetensors.ts"
 import { type TensorData, writeSafetensors } from "../model/safetensors_writer.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import { randomBits } from "../random.ts";
+import { latentColumns } from "./latent_columns.ts";
+import { chosenWidthsSchema, type MeasuredWidths } from "./chosen_widths.ts";
 import { BASIS_DEFAULTS, type BasisKind, type BasisOptions, chooseBasis, type LayerBasis, type LayerStatistics } from "./basis.ts";
 
 /** Where a basis came from. */
@@ -25,6 +27,8 @@ export interface BasisProvenance {
 /** A calibrated model's bases. */
 export interface CalibratedBasis {
   readonly provenance: BasisProvenance;
+  /** For some numbers of latent groups. */
+  readonly chosen: readonly MeasuredWidths[];
   /** d_c */
   readonly width: number;
   readonly statistics: readonly LayerStatistics[];
@@ -44,6 +48,7 @@ const metadataSchema = z.object({
   width: whole(2 ** 14),
   layers: whole(1024),
   lambda: z.string().transform(Number),
+  chosen: z.string().max(2 ** 20).transform(parseJson).pipe(chosenWidthsSchema).optional(),
 });
 
 const STATISTICS = ["latents", "queries", "values"] as const;
@@ -64,7 +69,32 @@ export function writeBasis(basis: CalibratedBasis): Uint8Array<ArrayBuffer> {
     width: String(width),
     layers: String(basis.statistics.length),
     lambda: String(BASIS_DEFAULTS.lambda),
+    ...(basis.chosen.length === 0 ? {} : { chosen: JSON.stringify(basis.chosen) }),
   });
+}
+
+/** What JSON says; what is none is what no schema takes. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * What a file says of widths, without the rest of it: whoever plans a cluster asks for it. Of a file that cannot be used it says nothing; {@link readBasis} tells why.
+ *
+ * @param source null: there is no file
+ */
+export async function readChosenWidths(source: ByteSource | null, { layers }: Pick<ModelSpec, "layers">): Promise<readonly MeasuredWidths[]> {
+  if (source === null) return [];
+  try {
+    const { metadata } = await readSafetensorsHeader(source);
+    return (metadataSchema.parse(metadata).chosen ?? []).filter(({ widths }) => widths.length === layers);
+  } catch {
+    return [];
+  }
 }
 
 /**
@@ -80,12 +110,18 @@ export async function readBasis(source: ByteSource, model?: Pick<ModelSpec, "lay
   const { tensors, metadata } = await readSafetensorsHeader(source);
   const parsed = metadataSchema.safeParse(metadata);
   if (!parsed.success) return refuse("it is not a basis made by this version");
-  const { width, layers, modelHash, textHash, tokens } = parsed.data;
+  const { width, layers, modelHash, textHash, tokens, chosen = [] } = parsed.data;
   if (model !== undefined && (model.layers !== layers || model.latentWidth !== width)) {
     refuse(`it is for ${layers} layers with latents of ${width}, this model has ${model.layers} with latents of ${model.latentWidth}`);
   }
   if (tensors.size !== layers * (STATISTICS.length + BASIS.length)) {
     refuse(`it holds ${tensors.size} tensors, which is not what ${layers} layers have`);
+  }
+  for (const { latentGroups, widths } of chosen) {
+    if (widths.length !== layers) refuse(`it has widths for ${widths.length} of ${layers} layers`);
+    if (widths.some((each) => latentColumns(width, { latentGroups, halo: 0, width: each }) === null)) {
+      refuse(`${latentGroups} latent groups cannot have the widths ${widths.join(", ")} of ${width}`);
+    }
   }
   const read = async <N extends string>(layer: number, names: readonly N[]) => {
     const entries: [N, Float64Array][] = [];
@@ -110,7 +146,7 @@ export async function readBasis(source: ByteSource, model?: Pick<ModelSpec, "lay
     if (!isInverse(basis, width)) refuse(`the matrices of layer ${layer} are not each other's inverse`);
     defaults.push(basis);
   }
-  return { provenance: { modelHash, textHash, tokens }, width, statistics, defaults };
+  return { provenance: { modelHash, textHash, tokens }, chosen, width, statistics, defaults };
 }
 
 /** Largest deviation, of numbers near 1, that rounding matrices to float32 may make. */

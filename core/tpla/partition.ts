@@ -2,7 +2,8 @@
  * What each rank of a decode group holds (TPLA, arXiv 2508.15881, with a halo and with heads split inside each latent group).
  *
  * Rank i·m + j of k = g·m ranks belongs to latent group i and takes heads block j. Its values are the i-th block S_i of latent directions in the new basis;
- * its keys are K_i = S_i and the halo, the first r directions, which every rank keeps.
+ * its keys are K_i = S_i and the halo, the first r directions, which every rank keeps. Where a calibration has chosen widths (`latent_columns.ts`), every rank
+ * caches as many directions as any other, and each layer has its own number of them.
  *
  * Where the ranks of a latent group share its latents by tokens (decode context parallelism), rank i·c + t of k = g·c ranks takes all heads, and keeps the t-th of
  * every c blocks of tokens (core/cache/token_share.ts).
@@ -12,9 +13,9 @@
 import { LatentmeshError } from "../errors.ts";
 import { ALL_TOKENS, type TokenShare } from "../cache/token_share.ts";
 import type { Range } from "../model/matrix_source.ts";
-import type { ModelSpec } from "../model/spec.ts";
+import { cachedLayers, type ModelSpec } from "../model/spec.ts";
 import { roundUp } from "../numeric.ts";
-import { scaleGroups } from "./scale_groups.ts";
+import { blockOf, type LatentColumns, latentColumns } from "./latent_columns.ts";
 
 /** How a decode group is cut. */
 export interface PartitionOptions {
@@ -24,6 +25,10 @@ export interface PartitionOptions {
   readonly latentGroups: number;
   /** r: latent directions that every rank keeps as keys. */
   readonly halo: number;
+  /**
+   * |K_i| of every rank by layer, instead of a halo, as a calibration has chosen them. A layer that drafts has none: it has the halo.
+   */
+  readonly widths?: readonly number[];
   /** c: ranks among which the latents of each latent group are shared by tokens. Default: 1; every rank of it has all tokens, and heads are split among them. */
   readonly tokenShares?: number;
   /** Whether the ranks share feed-forward blocks (default), or each has them whole: half the sums, for the memory. */
@@ -41,16 +46,8 @@ export interface RankShape {
   readonly tokens: TokenShare;
   /** Heads whose queries, keys and values it computes. */
   readonly heads: Range;
-  /** K_i, ascending: one or two ranges of latent directions. */
-  readonly keyColumns: readonly Range[];
-  /** |K_i| */
-  readonly keyWidth: number;
-  /** Widths of the parts of K_i that share a scale where latents are cached in eight bits. */
-  readonly scaleGroups: readonly number[];
-  /** S_i */
-  readonly valueColumns: Range;
-  /** Where S_i begins among the columns of K_i. */
-  readonly valueOffset: number;
+  /** Of the latent, by layer whose latents are cached. */
+  readonly latents: readonly LatentColumns[];
   /** Columns of the intermediate width of dense layers, of each routed expert and of the shared expert. */
   readonly dense: Range;
   readonly expert: Range;
@@ -123,22 +120,16 @@ export function partition(spec: ModelSpec, cut: PartitionOptions, handed: Partit
   ];
   for (const [name, width] of widths) if (width < ranks) refuse("decode.ranks", `the ${name} width is only ${width}`);
 
-  const cuts = latentCuts(spec.latentWidth, handed);
+  const columns = columnsByLayer(spec, cut, handed, refuse);
   return Array.from({ length: ranks }, (_, rank): RankShape => {
     const latentGroup = Math.floor(rank / (headBlocks * tokenShares));
-    const valueColumns = blockOf(spec.latentWidth, latentGroups, latentGroup);
-    const keyColumns = withHalo(valueColumns, halo);
     const shareOf = (width: number) => sharded ? blockOf(width, ranks, rank) : { begin: 0, end: width };
     return {
       rank,
       latentGroup,
       tokens: tokenShares === 1 ? ALL_TOKENS : { index: rank % tokenShares, of: tokenShares },
       heads: blockOf(spec.heads, headBlocks, rank % headBlocks),
-      keyColumns,
-      keyWidth: keyColumns.reduce((sum, { begin, end }) => sum + end - begin, 0),
-      scaleGroups: scaleGroups(keyColumns, cuts),
-      valueColumns,
-      valueOffset: keyColumns.length === 2 ? halo : valueColumns.begin - keyColumns[0].begin,
+      latents: columns.map((groups) => groups[latentGroup]),
       dense: shareOf(spec.denseWidth),
       expert: shareOf(spec.moe?.expertWidth ?? 0),
       shared: shareOf(spec.moe?.sharedWidth ?? 0),
@@ -158,24 +149,29 @@ export function rankSpec(spec: ModelSpec, shape: RankShape): ModelSpec {
   };
 }
 
-/** Block `index` of `count` nearly equal consecutive blocks; the first ones are longer by one where the width does not divide. */
-export function blockOf(width: number, count: number, index: number): Range {
-  const [size, longer] = [Math.floor(width / count), width % count];
-  const begin = index * size + Math.min(index, longer);
-  return { begin, end: begin + size + (index < longer ? 1 : 0) };
-}
-
-/** Where ranks' columns begin and end. */
-function latentCuts(width: number, { latentGroups, halo }: PartitionOptions): number[] {
-  if (latentGroups === 1) return [];
-  return [halo, ...Array.from({ length: latentGroups }, (_, group) => blockOf(width, latentGroups, group).begin)];
-}
-
-/** The block and the first `halo` directions, ascending, as one range where they meet. */
-function withHalo(block: Range, halo: number): readonly Range[] {
-  if (halo === 0) return [block];
-  if (halo >= block.begin) return [{ begin: 0, end: Math.max(halo, block.end) }];
-  return [{ begin: 0, end: halo }, block];
+/** What each latent group has of every layer: [layer][group]. Layers that are cut alike have the same arrays. */
+function columnsByLayer(
+  { latentWidth, layers, ...spec }: ModelSpec,
+  cut: PartitionOptions,
+  handed: PartitionOptions,
+  refuse: (param: string, problem: string) => never,
+): (readonly LatentColumns[])[] {
+  for (const { widths } of [cut, handed]) {
+    if (widths === undefined) continue;
+    if (widths.length !== layers) refuse("decode.halo", `there are widths for ${widths.length} layers, and the model has ${layers}`);
+  }
+  const known = new Map<string, readonly LatentColumns[]>();
+  return Array.from({ length: cachedLayers({ layers, ...spec }) }, (_, layer) => {
+    const [own, theirs] = [cut, handed].map(({ latentGroups, halo, widths }) => ({ latentGroups, halo, width: widths?.[layer] }));
+    const key = `${own.width} ${theirs.width}`;
+    const made = known.get(key) ?? latentColumns(latentWidth, own, theirs) ??
+      refuse(
+        "decode.halo",
+        `layer ${layer} has ${own.width ?? theirs.width} directions on each rank, which its latent of ${latentWidth} cannot be cut into`,
+      );
+    known.set(key, made);
+    return made;
+  });
 }
 
 /** The columns of some ranges, one by one. */

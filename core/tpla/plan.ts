@@ -5,21 +5,20 @@
  */
 import type { CacheDtype } from "../cache/cache_dtype.ts";
 import { q8Slot } from "../cache/q8_slot.ts";
-import { cachedLayers, indexedLayers, type ModelSpec } from "../model/spec.ts";
+import { indexedLayers, type ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
 
-/** Values one rank caches of a token that it keeps, per layer: |K_i| + d_r. */
-export function cachedWidth(spec: ModelSpec, shape: RankShape): number {
-  return shape.keyWidth + spec.rope.width;
+/** Values one rank caches of a token that it keeps, per layer: |K_i| + d_r, as a mean over layers. */
+export function cachedWidth(spec: ModelSpec, { latents }: RankShape): number {
+  return latents.reduce((sum, { keyWidth }) => sum + keyWidth, 0) / latents.length + spec.rope.width;
 }
 
 /** Bytes one rank caches of a token that it keeps, all layers, with index keys; of latents in eight bits, with their scales. */
 export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
-  const index = indexBytesPerToken(spec, dtype);
-  if (dtype === "q8") {
-    return q8Slot({ keyWidth: shape.keyWidth, ropeWidth: spec.rope.width, groups: shape.scaleGroups }).bytes * cachedLayers(spec) + index;
-  }
-  return cachedWidth(spec, shape) * cachedLayers(spec) * (dtype === "f16" ? 2 : 4) + index;
+  const ropeWidth = spec.rope.width;
+  return shape.latents.reduce((sum, { keyWidth, scaleGroups: groups }) => {
+    return sum + (dtype === "q8" ? q8Slot({ keyWidth, ropeWidth, groups }).bytes : (keyWidth + ropeWidth) * (dtype === "f16" ? 2 : 4));
+  }, indexBytesPerToken(spec, dtype));
 }
 
 /** Bytes of index keys that every rank caches of a token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */

@@ -6,6 +6,7 @@
 import { LatentmeshError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
 import type { BasisKind } from "./basis.ts";
+import type { ChosenWidths } from "./chosen_widths.ts";
 import { defaultHalo, type PartitionOptions } from "./partition.ts";
 
 /**
@@ -24,7 +25,7 @@ export interface Scheme {
   readonly ranks: number;
   /** g; by default the ranks for `tpla`, and 1 for others. With `dcp`, the ranks of each latent group share its latents by tokens; more than one drift as `tpla` does. */
   readonly latentGroups?: number;
-  /** r; an eighth of the latent by default. */
+  /** r; by default what a calibration has chosen by measurement, layer by layer, or else an eighth of the latent. */
   readonly halo?: number;
   readonly basis: BasisKind;
   readonly lambda: number;
@@ -42,15 +43,24 @@ export const SCHEME_DEFAULTS = { attention: "tpla", basis: "balanced", lambda: 0
 /**
  * How the ranks cut the model.
  *
+ * @param chosen what the model's calibration has chosen, which the default basis and halo stand for where there is something for as many latent groups
  * @throws {LatentmeshError} `invalid_config` if the choices contradict each other
  */
-export function resolveCut(spec: ModelSpec, { attention, ranks, latentGroups, halo, paper, feedForward = "sharded" }: Scheme): PartitionOptions {
+export function resolveCut(spec: ModelSpec, scheme: Scheme, chosen: readonly ChosenWidths[] = []): PartitionOptions {
+  const { attention, ranks, latentGroups, halo, paper, feedForward = "sharded" } = scheme;
   const refuse = (param: string, message: string): never => {
     throw new LatentmeshError("invalid_config", message, { param });
   };
   if (attention === "tpla") {
     if (paper && (halo ?? 0) !== 0) refuse("decode.halo", `halo is ${halo}, but the paper's scheme has none; leave halo out or paper`);
-    return { ranks, latentGroups: latentGroups ?? ranks, halo: halo ?? (paper ? 0 : defaultHalo(spec.latentWidth)), feedForward };
+    const groups = latentGroups ?? ranks;
+    return {
+      ranks,
+      latentGroups: groups,
+      halo: halo ?? (paper ? 0 : defaultHalo(spec.latentWidth)),
+      ...widthsFor(groups, scheme, chosen),
+      feedForward,
+    };
   }
   if (paper) refuse("decode.paper", `paper is about attention "tpla", and attention is "${attention}"`);
   if (attention === "dcp") {
@@ -60,12 +70,24 @@ export function resolveCut(spec: ModelSpec, { attention, ranks, latentGroups, ha
       refuse("decode.attention", 'attention "dcp" shares latents by tokens among the ranks of a latent group, which has one each; take "tpla"');
     }
     const columns = groups === 1 ? 0 : halo ?? defaultHalo(spec.latentWidth);
-    return { ranks, latentGroups: groups, halo: columns, tokenShares: ranks / groups, feedForward };
+    return { ranks, latentGroups: groups, halo: columns, ...widthsFor(groups, scheme, chosen), tokenShares: ranks / groups, feedForward };
   }
   if ((latentGroups ?? 1) !== 1) {
     refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but attention "mla" keeps whole latents on every rank (latentGroups 1)`);
   }
   return { ranks, latentGroups: 1, halo: 0, feedForward };
+}
+
+/** What was chosen, unless something else is asked for than it was measured with. */
+function widthsFor(
+  groups: number,
+  { halo, paper, basis, lambda }: Scheme,
+  chosen: readonly ChosenWidths[],
+): Pick<PartitionOptions, "widths"> {
+  const { basis: measuredBasis, lambda: measuredLambda } = SCHEME_DEFAULTS;
+  if (halo !== undefined || paper || basis !== measuredBasis || lambda !== measuredLambda) return {};
+  const found = chosen.find(({ latentGroups }) => latentGroups === groups);
+  return found === undefined ? {} : { widths: found.widths };
 }
 
 /** Whether latents are cut by their width, so that their directions are not all alike. */

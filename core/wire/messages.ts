@@ -41,6 +41,7 @@ const cutSchema = z.strictObject({
   ranks: count.min(1),
   latentGroups: count.min(1),
   halo: count,
+  widths: z.array(count.min(1)).min(1).max(1024).optional().describe("directions that every rank caches of each layer, instead of a halo"),
   tokenShares: count.min(1).max(64).optional().describe("ranks that share latents of a latent group by tokens; without it, none do"),
   feedForward: z.enum(["sharded", "replicated"]),
 });

@@ -5,8 +5,11 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { LatentmeshError } from "../../core/errors.ts";
+import { readChosenWidths } from "../../core/tpla/basis_file.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
+import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { Engine } from "../../cluster/local_engine.ts";
 import { withCluster } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
@@ -111,7 +114,9 @@ describe("a cluster with TPLA", () => {
     it(`caches and hands over what the formulas say of ${dtype}, and gives every block back`, () =>
       withCluster({ cache: { dtype }, decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
         const spec = await specOf("tiny-mla");
-        const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 16 });
+        using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
+        const chosen = await readChosenWidths(await files.open("basis.safetensors"), spec);
+        const shapes = partition(spec, resolveCut(spec, { ...SCHEME_DEFAULTS, ranks: 2 }, chosen));
         const prompt = Array.from({ length: 70 }, (_, i) => 100 + i);
         const { tokens } = await generate(cluster, { prompt, maxTokens: 80, ignoreEos: true, speculate: "off" });
         assertEquals(tokens.length, 80);

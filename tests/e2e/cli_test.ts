@@ -108,7 +108,12 @@ describe("command line", () => {
     const { code, stdout } = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2", "--json");
     assertEquals(code, 0);
     const plan = JSON.parse(stdout);
-    assertEquals([plan.config.decode.halo, plan.config.decode.latentGroups, plan.config.cache.dtype, plan.config.prefill.chunk], [16, 2, "f32", 64]);
+    assertEquals([plan.config.decode.halo, plan.config.decode.latentGroups, plan.config.cache.dtype, plan.config.prefill.chunk], [
+      "auto",
+      2,
+      "f32",
+      64,
+    ]);
     // What is printed is a cluster file that gives the same plan.
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
     const printed = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2");
@@ -116,9 +121,11 @@ describe("command line", () => {
     assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
     await Deno.remove(file);
     const widths = plan.ranks.map(({ slot, cachedWidth }: { slot: { name: string }; cachedWidth: number }) => `${slot.name} ${cachedWidth}`);
-    assertEquals(widths, ["decode-0.0 80", "decode-0.1 80", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
+    assertEquals(widths, ["decode-0.0 96", "decode-0.1 96", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
+    const uniform = JSON.parse((await runCli("plan", "--device", "cpu", "--ranks", "2", "--halo", "16", "--json")).stdout);
+    assertEquals([uniform.config.decode.halo, uniform.ranks.map(({ cachedWidth }: { cachedWidth: number }) => cachedWidth)], [16, [80, 96, 144]]);
     assertEquals(plan.wireBytesPerToken, 12 * 320 * 4 * 3);
-    assertEquals(plan.handoffBytesPerPromptToken, 6 * (80 + 80 + 96 + 96) * 4);
+    assertEquals(plan.handoffBytesPerPromptToken, 6 * (96 + 96 + 96 + 96) * 4);
   });
 
   it("plans groups whose ranks compute prompts themselves, with what they keep whole of them, and takes what it prints", async () => {
@@ -134,7 +141,7 @@ describe("command line", () => {
     ) => `${slot.name} ${cachedWidth} ${promptCacheBytes}`);
     // 128 + 16 values of each of 4096 tokens in six layers, in f32.
     const whole = 4096 * 144 * 6 * 4;
-    assertEquals(kept, [`mixed-0.0 80 ${whole}`, `mixed-0.1 96 ${whole}`].toSorted(), stdout);
+    assertEquals(kept, [`mixed-0.0 96 ${whole}`, `mixed-0.1 96 ${whole}`], stdout);
     assertStringIncludes(stdout, "whole prompts                  4096 tokens");
   });
 

@@ -7,6 +7,9 @@
 import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
+import type { LayerBasis } from "../../core/tpla/basis.ts";
+import type { LatentColumns } from "../../core/tpla/latent_columns.ts";
+import { columnIndices } from "../../core/tpla/partition.ts";
 
 type Rows = readonly Float64Array[];
 
@@ -42,6 +45,16 @@ export interface ReferenceRun {
   readonly logits: Rows;
 }
 
+/** Tensor-parallel latent attention, by definition: scores of a latent group see its keys alone, and what groups come to is added. */
+export interface ReferenceSplit {
+  /** Position from which on attention is split; before it is exact. */
+  readonly from: number;
+  /** By layer. */
+  readonly bases: readonly LayerBasis[];
+  /** K_i and S_i: [layer][group]. */
+  readonly columns: readonly (readonly LatentColumns[])[];
+}
+
 /** One checkpoint. */
 export class ReferenceModel {
   readonly spec: ModelSpec;
@@ -63,10 +76,10 @@ export class ReferenceModel {
     return new ReferenceModel(spec, new Map(tensors));
   }
 
-  /** The model itself. */
-  run(tokens: readonly number[]): ReferenceRun {
+  /** The model itself. @param split how attention is split; default: it is exact */
+  run(tokens: readonly number[], split?: ReferenceSplit): ReferenceRun {
     let x: Rows = tokens.map((token) => this.#embedding(token));
-    for (let layer = 0; layer < this.spec.layers; layer++) x = this.#layer(layer, x);
+    for (let layer = 0; layer < this.spec.layers; layer++) x = this.#layer(layer, x, split);
     return this.#finish(x, "model.norm.weight");
   }
 
@@ -92,9 +105,14 @@ export class ReferenceModel {
     return { hidden, logits: hidden.map((row) => head.times(row)) };
   }
 
-  #layer(layer: number, x: Rows): Rows {
+  #layer(layer: number, x: Rows, split?: ReferenceSplit): Rows {
     const prefix = `model.layers.${layer}`;
-    const attended = this.#attention(`${prefix}.self_attn`, x.map((row) => this.#norm(row, `${prefix}.input_layernorm.weight`)));
+    const normed = x.map((row) => this.#norm(row, `${prefix}.input_layernorm.weight`));
+    const groups = split?.columns[layer].map(({ keyColumns, valueColumns }) => ({
+      keys: projection(split.bases[layer], columnIndices(keyColumns)),
+      values: projection(split.bases[layer], columnIndices([valueColumns])),
+    }));
+    const attended = this.#attention(`${prefix}.self_attn`, normed, split?.from ?? Infinity, groups ?? []);
     const between = x.map((row, t) => sum(row, attended[t]));
     return between.map((row) => {
       const h = this.#norm(row, `${prefix}.post_attention_layernorm.weight`);
@@ -102,7 +120,8 @@ export class ReferenceModel {
     });
   }
 
-  #attention(prefix: string, h: Rows): Rows {
+  /** @param groups which attention is split into from position `from` on */
+  #attention(prefix: string, h: Rows, from: number, groups: readonly GroupProjections[]): Rows {
     const { heads, hiddenSize: D, latentWidth: C, nopeWidth: N, valueWidth: V, queryRank, rope: { width: R }, attentionScale } = this.spec;
     const queries = h.map((row, t) => {
       const q = queryRank === null
@@ -115,27 +134,38 @@ export class ReferenceModel {
         return Float64Array.from([...own.subarray(0, N), ...this.#rotate(own.subarray(N), t)]);
       });
     });
-    const keys = h.map((row, t) => {
-      const latent = this.#matrix(`${prefix}.kv_a_proj_with_mqa.weight`, D).times(row);
-      const normed = this.#norm(latent.subarray(0, C), `${prefix}.kv_a_layernorm.weight`, this.spec.latentNormEps);
-      const up = this.#matrix(`${prefix}.kv_b_proj.weight`, C).times(normed);
-      const rotated = this.#rotate(latent.subarray(C), t);
-      return Array.from({ length: heads }, (_, head) => {
-        const own = up.subarray(head * (N + V), (head + 1) * (N + V));
-        return { key: Float64Array.from([...own.subarray(0, N), ...rotated]), value: own.subarray(N) };
+    const gain = this.#tensors.get(`${prefix}.kv_a_layernorm.weight`)!;
+    const expanded = (project: Project, latent: Float64Array) => {
+      const eps = this.spec.latentNormEps;
+      const rms = Math.sqrt(dot(latent, latent) / C + eps);
+      return this.#matrix(`${prefix}.kv_b_proj.weight`, C).times(project(latent.map((value) => value / rms)).map((value, k) => value * gain[k]));
+    };
+    const keysOf = ({ keys, values }: GroupProjections) =>
+      h.map((row, t) => {
+        const latent = this.#matrix(`${prefix}.kv_a_proj_with_mqa.weight`, D).times(row);
+        const [upKeys, upValues] = [keys, values].map((project) => expanded(project, latent.subarray(0, C)));
+        const rotated = this.#rotate(latent.subarray(C), t);
+        return Array.from({ length: heads }, (_, head) => ({
+          key: Float64Array.from([...upKeys.subarray(head * (N + V), head * (N + V) + N), ...rotated]),
+          value: upValues.subarray(head * (N + V) + N, (head + 1) * (N + V)),
+        }));
       });
-    });
+    const whole = keysOf(WHOLE);
+    const split = groups.map(keysOf);
     return queries.map((own, t) => {
-      const out = own.flatMap((query, head) => {
-        const scores = keys.slice(0, t + 1).map((of) => dot(query, of[head].key) * attentionScale);
-        const most = Math.max(...scores);
-        const weights = scores.map((score) => Math.exp(score - most));
-        const total = weights.reduce((a, b) => a + b);
-        const values = new Float64Array(V);
-        weights.forEach((weight, at) => keys[at][head].value.forEach((value, k) => values[k] += weight / total * value));
-        return [...values];
-      });
-      return this.#matrix(`${prefix}.o_proj.weight`, heads * V).times(Float64Array.from(out));
+      const parts = (t < from ? [whole] : split).map((keys) =>
+        own.flatMap((query, head) => {
+          const scores = keys.slice(0, t + 1).map((of) => dot(query, of[head].key) * attentionScale);
+          const most = Math.max(...scores);
+          const weights = scores.map((score) => Math.exp(score - most));
+          const total = weights.reduce((a, b) => a + b);
+          const values = new Float64Array(V);
+          weights.forEach((weight, at) => keys[at][head].value.forEach((value, k) => values[k] += weight / total * value));
+          return [...values];
+        })
+      );
+      const out = parts.map((part): Float64Array => Float64Array.from(part)).reduce(sum);
+      return this.#matrix(`${prefix}.o_proj.weight`, heads * V).times(out);
     });
   }
 
@@ -195,6 +225,25 @@ export class ReferenceModel {
   #matrix(name: string, columns: number): Tensor {
     return new Tensor(this.#tensors.get(name)!, columns);
   }
+}
+
+type Project = (latent: Float64Array) => Float64Array;
+
+/** What a latent group has of a latent that is normalised, as keys and as values. */
+interface GroupProjections {
+  readonly keys: Project;
+  readonly values: Project;
+}
+
+const WHOLE: GroupProjections = { keys: (latent) => latent, values: (latent) => latent };
+
+/** Some directions of a basis alone. */
+function projection({ transform, inverse }: LayerBasis, columns: readonly number[]): Project {
+  return (latent) => {
+    const width = latent.length;
+    const kept = columns.map((column) => dot(transform.subarray(column * width, (column + 1) * width), latent));
+    return latent.map((_, row) => columns.reduce((sum, column, i) => sum + inverse[row * width + column] * kept[i], 0));
+  };
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

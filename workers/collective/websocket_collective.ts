@@ -11,7 +11,7 @@
  */
 import { invariant, type LatentmeshError } from "../../core/errors.ts";
 import type { Range } from "../../core/model/matrix_source.ts";
-import { blockOf } from "../../core/tpla/partition.ts";
+import { blockOf } from "../../core/tpla/latent_columns.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { MOST_EXCHANGES } from "../../core/wire/protocol.ts";
 import { addInto, type Collective, type Exchanged, NO_SUM } from "./collective.ts";

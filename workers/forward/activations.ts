@@ -57,9 +57,8 @@ export interface Activations {
   readonly places: DeviceBuffer;
   /** [rows, d_c + d_r] */
   readonly kv: DeviceBuffer;
-  /** Absorbed queries, [decode rows, heads, width of a slot of the cache]; see kernels/latent_decode/queries.ts. */
+  /** Absorbed queries, [decode rows, heads, width of a slot of the layer's cache]; see kernels/latent_decode/queries.ts. */
   readonly queries: DeviceBuffer;
-  readonly queriesLayout: QueriesConfig;
   readonly partial: DeviceBuffer;
   /** What this rank's tokens come to in attention, and those of the others: [decode rows, heads] and [ranks - 1, decode rows, heads] log-sum-exps. */
   readonly lse: DeviceBuffer;
@@ -98,10 +97,8 @@ export interface Activations {
 
 /** What working memory depends on besides the model and the largest step. */
 export interface ActivationOptions {
-  /** How absorbed queries lie; also tells what this rank keeps of a token. */
-  readonly queries: QueriesConfig;
-  /** Most splits of a row in decode attention. */
-  readonly mostSplits: number;
+  /** How absorbed queries lie, which also tells what this rank keeps of a token, and most splits of a row in decode attention: in each layer. */
+  readonly layers: readonly { readonly queries: QueriesConfig; readonly mostSplits: number }[];
   /** Whether linear layers run on matrix units, and whether those of decode do. */
   readonly matrixUnits: boolean;
   readonly decodesOnUnits: boolean;
@@ -131,7 +128,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { queries: queriesLayout, mostSplits, matrixUnits, decodesOnUnits, halves, shares, ranks, wire, cache, maxContext }: ActivationOptions,
+  { layers, matrixUnits, decodesOnUnits, halves, shares, ranks, wire, cache, maxContext }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe, mtp } = spec;
@@ -142,6 +139,7 @@ export function createActivations(
   const rounded = (label: string, width: number) =>
     decodesOnUnits && width > 0 && width % 8 === 0 ? device.createBuffer(label, rows * width * 2) : null;
   const expanded = (label: string, width: number) => device.createBuffer(label, limits.window * width * (halves ? 2 : 4));
+  const widest = (of: (layer: ActivationOptions["layers"][number]) => number) => Math.max(...layers.map(of));
   const step = floats("step", rows * 4);
   const sums = shares ? limits.decodeRows * heads : 0;
   const q = floats("q", rows * Math.max(heads * queryWidth(spec), mtp ? 2 * D : 0));
@@ -161,13 +159,15 @@ export function createActivations(
     joined: q,
     places: floats("places", mtp ? rows * 2 : 0),
     kv: floats("kv", rows * (latentWidth + rope.width)),
-    queries: device.createBuffer("absorbed queries", queriesBytes(queriesLayout, limits.decodeRows * heads)),
-    queriesLayout,
+    queries: device.createBuffer("absorbed queries", widest(({ queries }) => queriesBytes(queries, limits.decodeRows * heads))),
     // Values are some of the columns that are kept.
-    partial: floats("partial attention", limits.decodeRows * heads * mostSplits * partialWidth(queriesLayout.keyWidth)),
+    partial: floats(
+      "partial attention",
+      limits.decodeRows * heads * widest(({ queries, mostSplits }) => mostSplits * partialWidth(queries.keyWidth)),
+    ),
     lse: floats("log-sum-exps", sums),
     otherLse: floats("other ranks' log-sum-exps", (ranks - 1) * sums),
-    latentOut: floats("latent out", limits.decodeRows * heads * queriesLayout.keyWidth),
+    latentOut: floats("latent out", limits.decodeRows * heads * widest(({ queries }) => queries.keyWidth)),
     heads: floats("heads", rows * heads * valueWidth),
     latents: expanded("window latents", latentWidth),
     ropeKeys: expanded("window rope keys", rope.width),

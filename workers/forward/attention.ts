@@ -21,7 +21,7 @@ import { scaleQueries } from "../../kernels/scale_queries/scale_queries.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
 import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
-import type { ModelContext, Step } from "./context.ts";
+import type { CachedLayer, DecodeAttention, ModelContext, Step } from "./context.ts";
 import { splitsOf } from "./decode_scripts.ts";
 import { bindGather, Indexer } from "./indexer.ts";
 import { Linear } from "./linear.ts";
@@ -65,24 +65,27 @@ interface Parts {
 /** One attention block on one device. */
 export class Attention implements Block {
   readonly #context: ModelContext;
+  readonly #decode: DecodeAttention;
   readonly #parts: Parts;
-  private constructor(context: ModelContext, parts: Parts) {
+  private constructor(context: ModelContext, decode: DecodeAttention, parts: Parts) {
     this.#context = context;
+    this.#decode = decode;
     this.#parts = parts;
   }
 
   /** Compiles and binds the kernels of layer `layer`. @param norm what its input is normalised with */
   static async create(context: ModelContext, weights: AttentionWeights, norm: DeviceBuffer, layer: number): Promise<Attention> {
+    const cached = context.cached[layer];
     const [projections, scaleQueries, indexer, gather, store, decode, prefill] = await Promise.all([
       bindProjections(context, weights, norm),
       bindQueryScaling(context),
       Indexer.create(context, weights.indexer, layer),
-      bindGather(context, context.pages[layer]),
-      bindStoreAndAbsorb(context, weights, context.pages[layer]),
-      bindDecode(context, weights, context.pages[layer]),
-      PrefillAttention.create(context, weights, context.pages[layer]),
+      bindGather(context, cached),
+      bindStoreAndAbsorb(context, weights, cached),
+      bindDecode(context, weights, cached),
+      PrefillAttention.create(context, weights, cached),
     ]);
-    return new Attention(context, { ...projections, scaleQueries, indexer, gather, ...store, ...decode, prefill });
+    return new Attention(context, cached.decode, { ...projections, scaleQueries, indexer, gather, ...store, ...decode, prefill });
   }
 
   get normalises(): boolean {
@@ -142,7 +145,7 @@ export class Attention implements Block {
       device.run(absorb, absorbed);
     }
     if (parts.gather !== null) device.run(parts.gather, { rows });
-    device.run(parts.decode, { rows, splits: splitsOf(step, this.#context.decode) });
+    device.run(parts.decode, { rows, splits: splitsOf(step, this.#decode) });
   }
 }
 
@@ -181,12 +184,12 @@ async function bindQueryScaling({ device, spec, activations: { step, q }, cache,
 }
 
 /** Storing of latents, and of queries where they are. */
-function storeBinding(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+function storeBinding(context: ModelContext, weights: AttentionWeights, { pages, cache: config, queries }: CachedLayer) {
   const { spec, activations: a, limits, cache } = context;
   return {
     kernel: ropeStore,
     config: {
-      cache: cache.config,
+      cache: config,
       latentWidth: spec.latentWidth,
       rowStride: spec.latentWidth + spec.rope.width,
       eps: spec.latentNormEps,
@@ -194,7 +197,7 @@ function storeBinding(context: ModelContext, weights: AttentionWeights, pages: D
       slots: cache.slots,
       heads: spec.heads,
       queryWidth: queryWidth(spec),
-      queries: a.queriesLayout,
+      queries,
       interleaved: spec.rope.interleaved,
       positions: cache.maxContext,
       shortPositions: shortPositions(spec.rope),
@@ -204,23 +207,23 @@ function storeBinding(context: ModelContext, weights: AttentionWeights, pages: D
   };
 }
 
-/** What takes latents with rotated keys to the cache's pages of a layer. */
+/** What takes latents with rotated keys to a layer's pages. */
 export async function bindLatentStore(
   context: ModelContext,
   weights: AttentionWeights,
-  pages: DeviceBuffer,
+  cached: CachedLayer,
 ): Promise<BoundKernel<"rows" | "absorbed_rows">> {
-  const { kernel, config, buffers, most } = storeBinding(context, weights, pages);
+  const { kernel, config, buffers, most } = storeBinding(context, weights, cached);
   return (await context.device.compile(kernel, config)).bind(buffers, most);
 }
 
-async function bindStoreAndAbsorb(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+async function bindStoreAndAbsorb(context: ModelContext, weights: AttentionWeights, cached: CachedLayer) {
   const { device, spec: { heads, nopeWidth }, activations: a, limits } = context;
   const [keyUp] = weights.keyUp.parts;
-  const store = storeBinding(context, weights, pages);
+  const store = storeBinding(context, weights, cached);
   const absorbed = (tokensAtOnce: number) => ({
     kernel: absorb,
-    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(context.spec), queries: a.queriesLayout },
+    config: { layout: weights.keyUp.layout, heads, rows: nopeWidth, tokensAtOnce, inputStride: queryWidth(context.spec), queries: cached.queries },
     buffers: { weights: keyUp.weights, scales: keyUp.scales, x: a.q, queries: a.queries },
     most: { items: limits.decodeRows * heads },
   });
@@ -241,12 +244,11 @@ async function bindStoreAndAbsorb(context: ModelContext, weights: AttentionWeigh
   return { store: stores, absorb: ways };
 }
 
-async function bindDecode(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer) {
+async function bindDecode(context: ModelContext, weights: AttentionWeights, { pages, decode: { config, division } }: CachedLayer) {
   const { device, spec, activations: a, limits, cache, sharing, group: { rank, ranks } } = context;
   const { attended: step, partial } = a;
   const { heads } = spec;
   const rows = limits.decodeRows;
-  const { config, division } = context.decode;
   const { valueWidth, usualSplits, mostSplits, longTokens, stripTokens } = config;
   // On matrix units each of the three gives the next what it takes: merged latents, values, and the output's input in f16.
   const values = {

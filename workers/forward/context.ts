@@ -8,7 +8,9 @@ import type { IndexerSpec, ModelSpec } from "../../core/model/spec.ts";
 import type { GroupPlace } from "../../core/tpla/group_place.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import type { LatentDecodeConfig } from "../../kernels/latent_decode/latent_decode.ts";
+import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import type { Division } from "../../kernels/latent_decode/matrix_units.ts";
+import type { QueriesConfig } from "../../kernels/latent_decode/queries.ts";
 import type { Activations, StepLimits } from "./activations.ts";
 import type { KeptHidden } from "./kept_hidden.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
@@ -38,13 +40,24 @@ export interface StepPart {
   record(step: Step): void;
 }
 
-/** How decode attends, alike in all layers. */
+/** How decode attends to the latents of a layer. */
 export interface DecodeAttention {
   readonly config: LatentDecodeConfig;
   /** Not null if it runs on matrix units. */
   readonly division: Division | null;
   /** What chooses the tokens that a row attends to; null: it attends to all that are kept here. */
   readonly indexer: IndexerSpec | null;
+}
+
+/** Latents of one layer. Layers whose latents are cut alike have the same objects but for their pages. */
+export interface CachedLayer {
+  /** The cache's buffer. */
+  readonly pages: DeviceBuffer;
+  /** How tokens lie there. */
+  readonly cache: CacheConfig;
+  readonly decode: DecodeAttention;
+  /** How absorbed queries lie. */
+  readonly queries: QueriesConfig;
 }
 
 /** Shared parts of a model on one device. */
@@ -61,8 +74,8 @@ export interface ModelContext {
   readonly limits: StepLimits;
   readonly activations: Activations;
   readonly cache: LatentCache;
-  /** The cache's buffer of each layer that is computed. */
-  readonly pages: readonly DeviceBuffer[];
+  /** How each layer that is computed caches latents and attends to them. */
+  readonly cached: readonly CachedLayer[];
   /** Null where nothing is drafted from them. */
   readonly kept: KeptHidden | null;
   /** Whether f16 products are precise enough, and the device has units for them: latents that are cached in f32 ask for more. */
@@ -71,7 +84,6 @@ export interface ModelContext {
   readonly halves: boolean;
   /** Whether decode's linear layers are computed on them, too. */
   readonly decodesOnUnits: boolean;
-  readonly decode: DecodeAttention;
   /** [maxContext, d_r / 2, 2] */
   readonly ropeTable: DeviceBuffer;
   /** [maxContext]: what queries are multiplied by; null where they are left as they are. */

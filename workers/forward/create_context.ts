@@ -5,18 +5,18 @@
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { blockTokensOf, keptTokens } from "../../core/cache/token_share.ts";
-import { cachedLayers, indexedLayers, type ModelSpec } from "../../core/model/spec.ts";
+import { indexedLayers, type ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
 import { ropeTable, shortPositions } from "../../core/model/rope.ts";
 import { invariant } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
+import type { LatentColumns } from "../../core/tpla/latent_columns.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
-import type { CacheConfig, CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, type CacheDtype, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
-import type { QueriesConfig } from "../../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
 import { paysOnUnits } from "../../kernels/linear/choose.ts";
 import { createActivations, type StepLimits } from "./activations.ts";
@@ -26,7 +26,7 @@ import { KeptHidden } from "./kept_hidden.ts";
 import { chosenRoom } from "./sparse_activations.ts";
 import { type CachePurpose, LatentCache, type LatentCacheOptions } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
-import type { LatentShape, ModelWeights } from "./weights.ts";
+import type { ModelWeights } from "./weights.ts";
 
 /** Sizes of a a model. */
 export interface ModelOptions {
@@ -45,8 +45,8 @@ export interface ModelOptions {
   readonly clock?: StepClock;
 }
 
-/** Most rows of a layer that runs in both phases. */
-function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentShape): CacheConfig {
+/** How tokens lie in a layer's cache. */
+function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentColumns): CacheConfig {
   const config = { dtype, keyWidth, ropeWidth: rope.width };
   return dtype === "q8" ? { ...config, groups: scaleGroups } : config;
 }
@@ -60,9 +60,9 @@ function indexKeysOf(dtype: CacheDtype, spec: ModelSpec): LatentCacheOptions["in
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
 export function createContext(device: Device, { spec, latents, layers }: ModelWeights, options: ModelOptions): ModelContext {
   const { limits, maxContext, group = ALONE, caches, clock = new StepClock(device) } = options;
+  const configs = perColumns(latents.layers, (columns) => cacheConfigOf(options.cacheDtype, spec, columns));
   const cache = new LatentCache(device, {
-    config: cacheConfigOf(options.cacheDtype, spec, latents),
-    layers: cachedLayers(spec),
+    configs,
     blocks: ceilDiv(options.maxTokens, blockTokensOf(latents.tokens)),
     tokens: latents.tokens,
     maxContext,
@@ -80,27 +80,27 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     if (!device.onlyCounts) device.write(buffer, 0, make());
     return buffer;
   };
-  const shape = {
-    cache: cache.config,
-    ...latentsOf(spec, cache),
-    heads: spec.heads,
-    valueOffset: latents.valueOffset,
-    valueWidth: layers[0].attention.valueUp.layout.columns,
-    scale: spec.attentionScale,
-  };
   const { indexer } = spec;
-  const mostTokens = indexer === null ? maxContext : Math.min(maxContext, indexer.topTokens);
   const matrixUnits = device.features.matrixUnits && options.cacheDtype !== "f32";
-  const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
-  const config: LatentDecodeConfig = {
-    ...shape,
-    ...(division === null
-      ? DEFAULT_SPLITTING
-      : splittingFor(shape, division, limits.decodeRows, keptTokens({ ...latents.tokens, index: 0 }, mostTokens))),
-  };
-  const queries = queriesOf(config, division === null ? "f32" : "f16");
+  const kept = keptTokens({ ...latents.tokens, index: 0 }, indexer === null ? maxContext : Math.min(maxContext, indexer.topTokens));
+  const attended = perColumns(latents.layers, ({ valueOffset, valueColumns: { begin, end } }, layer) => {
+    const shape = {
+      cache: configs[layer],
+      ...latentsOf(spec, cache),
+      heads: spec.heads,
+      valueOffset,
+      valueWidth: end - begin,
+      scale: spec.attentionScale,
+    };
+    const division = matrixUnits ? divideForMatrixUnits(shape, device.limits.maxWorkgroupBytes) : null;
+    const config: LatentDecodeConfig = {
+      ...shape,
+      ...(division === null ? DEFAULT_SPLITTING : splittingFor(shape, division, limits.decodeRows, kept)),
+    };
+    return { cache: configs[layer], decode: { config, division, indexer }, queries: queriesOf(config, division === null ? "f32" : "f16") };
+  });
   const decodesOnUnits = matrixUnits && paysOnUnits(limits.decodeRows);
-  const halves = attendsInHalves({ device, matrixUnits }, spec, cache.config, layers);
+  const halves = attendsInHalves({ device, matrixUnits }, spec, configs, layers);
   const lasting = {
     device,
     clock,
@@ -109,17 +109,26 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     latents,
     sharing,
     cache,
-    pages: cache.layers,
+    cached: cache.layers.map((pages, layer) => ({ pages, ...attended[layer] })),
     kept: spec.mtp ? new KeptHidden(device, options.maxSequences, spec.hiddenSize) : null,
     matrixUnits,
     halves,
     decodesOnUnits,
-    decode: { config, division, indexer },
     ropeTable: filled("rope table", (maxContext + shortPositions(spec.rope)) * spec.rope.width, () => ropeTable(spec.rope, maxContext)),
     queryFactors: queryScaling === null ? null : filled("query factors", maxContext, () => queryFactors(queryScaling, maxContext)),
     kernelChanges: new Set<number>(),
   };
-  return withMemory(lasting, queries, limits);
+  return withMemory(lasting, limits);
+}
+
+/** Something of every layer, made once for those whose latents are cut alike. */
+function perColumns<T>(layers: readonly LatentColumns[], make: (columns: LatentColumns, layer: number) => T): T[] {
+  const made = new Map<LatentColumns, T>();
+  return layers.map((columns, layer) => {
+    const known = made.get(columns) ?? make(columns, layer);
+    made.set(columns, known);
+    return known;
+  });
 }
 
 /** Where decode finds the latents that a row attends to: in the cache, or where those that were chosen are copied to, of which each row has as many. */
@@ -131,18 +140,19 @@ function latentsOf({ indexer }: ModelSpec, { slots, tableWords, maxContext }: La
 
 /** The same with working memory of its own, for steps of other limits. */
 export function contextWith(context: ModelContext, limits: StepLimits): ModelContext {
-  return withMemory(context, context.activations.queriesLayout, limits);
+  return withMemory(context, limits);
 }
 
 /** What steps of some limits need, on top of what lasts. */
-function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations">, queries: QueriesConfig, limits: StepLimits): ModelContext {
-  const { device, spec, sharing, decode: { config: { mostSplits } }, matrixUnits, decodesOnUnits, halves, group } = lasting;
+function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations">, limits: StepLimits): ModelContext {
+  const { device, spec, sharing, cached, matrixUnits, decodesOnUnits, halves, group } = lasting;
   const shares = sharing !== null;
-  const { config: cache, maxContext } = lasting.cache;
+  const { maxContext } = lasting.cache;
+  // What is chosen of tokens lies where that of all layers does in turn.
+  const cache = cached.map((layer) => layer.cache).reduce((widest, one) => cacheTokenBytes(one) > cacheTokenBytes(widest) ? one : widest);
   const activations = createActivations(device, spec, limits, {
-    queries,
+    layers: cached.map(({ queries, decode: { config: { mostSplits } } }) => ({ queries, mostSplits })),
     shares,
-    mostSplits,
     matrixUnits,
     decodesOnUnits,
     halves,

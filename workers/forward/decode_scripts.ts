@@ -28,27 +28,25 @@ export function splitsOf({ rows }: Step, { config, indexer }: DecodeAttention): 
 /** Scripts of one model. */
 export class DecodeScripts<R> {
   readonly #device: Device;
-  readonly #attention: DecodeAttention;
   /** The longest unused first. */
   readonly #kept = new Map<string, Kept<R>>();
-  /** What attention depends on, of the last step. */
+  /** What attention depends on, of the last step, in layers that attend so. */
   #step: Step | null = null;
-  #kind = "";
+  readonly #kinds = new Map<DecodeAttention, string>();
 
-  constructor(device: Device, attention: DecodeAttention) {
+  constructor(device: Device) {
     this.#device = device;
-    this.#attention = attention;
   }
 
   /**
    * Records a block.
    *
    * @param name of what is recorded of steps of one kind
-   * @param attends whether it is an attention block
+   * @param attends how it attends, if it is an attention block
    * @returns what `record` returns, which must be the same every time, too
    */
-  run(step: Step, name: string, attends: boolean, record: () => R): R {
-    const key = `${name} ${step.rows.length} ${attends ? this.#kindOf(step) : ""}`;
+  run(step: Step, name: string, attends: DecodeAttention | null, record: () => R): R {
+    const key = `${name} ${step.rows.length} ${attends === null ? "" : this.#kindOf(step, attends)}`;
     const known = this.#kept.get(key);
     if (known !== undefined) {
       this.#kept.delete(key);
@@ -67,10 +65,12 @@ export class DecodeScripts<R> {
     return result!;
   }
 
-  #kindOf(step: Step): string {
-    if (step === this.#step) return this.#kind;
-    const { indexer } = this.#attention;
+  #kindOf(step: Step, attention: DecodeAttention): string {
+    if (step !== this.#step) this.#kinds.clear();
     this.#step = step;
-    return this.#kind = `${splitsOf(step, this.#attention)} ${indexer === null ? "" : scoredTokens(step, indexer)}`;
+    const { indexer } = attention;
+    const kind = this.#kinds.get(attention) ?? `${splitsOf(step, attention)} ${indexer === null ? "" : scoredTokens(step, indexer)}`;
+    this.#kinds.set(attention, kind);
+    return kind;
   }
 }

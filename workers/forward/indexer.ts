@@ -13,7 +13,7 @@ import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
 import { indexScoresMatrix, scoresOnUnits } from "../../kernels/index_scores/matrix_units.ts";
 import { mostRows } from "./activations.ts";
-import type { ModelContext, Step } from "./context.ts";
+import type { CachedLayer, ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { Phase } from "./linear_binding.ts";
 import { chosenRoom, scoredTokens } from "./sparse_activations.ts";
@@ -119,9 +119,9 @@ export class Indexer {
 }
 
 /** Copies the latents of a layer that a decode step's rows attend to next to each other; null where they attend to all of a sequence. */
-export async function bindGather(context: ModelContext, pages: DeviceBuffer): Promise<BoundKernel<"rows"> | null> {
+export async function bindGather(context: ModelContext, { pages, cache: config }: CachedLayer): Promise<BoundKernel<"rows"> | null> {
   const { device, spec: { indexer }, activations: { sparse, attended: step }, cache, limits } = context;
   if (indexer === null || sparse === null) return null;
-  const gather = await device.compile(gatherTokens, { cache: cache.config, slots: cache.slots, stride: chosenRoom(indexer, cache.maxContext) });
+  const gather = await device.compile(gatherTokens, { cache: config, slots: cache.slots, stride: chosenRoom(indexer, cache.maxContext) });
   return gather.bind({ cache: pages, chosen: sparse.slots, step, out: sparse.latents }, { rows: limits.decodeRows });
 }

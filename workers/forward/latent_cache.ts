@@ -8,7 +8,7 @@ import { ALL_TOKENS, blockTokensOf, keepsToken, keptTokens, type TokenShare } fr
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
-import { type CacheConfig, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, type CacheDtype, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { NO_SLOT } from "../../kernels/rope_store/rope_store.ts";
 
 /** What a cache holds: everything, or whole latents of prompts beside another cache that is generated from. */
@@ -16,8 +16,8 @@ export type CachePurpose = "sequences" | "prompts";
 
 /** Sizes of a {@link LatentCache}. */
 export interface LatentCacheOptions {
-  readonly config: CacheConfig;
-  readonly layers: number;
+  /** How tokens lie, by layer: in one precision. */
+  readonly configs: readonly CacheConfig[];
   /** Each is {@link BLOCK_TOKENS} slots here, and stands for as many tokens on every rank that has another share of them. */
   readonly blocks: number;
   /** Tokens of every sequence that are kept; default: all. */
@@ -79,7 +79,6 @@ export class CachedSequence {
 
 /** Device pages and the block tables that index them. */
 export class LatentCache {
-  readonly config: CacheConfig;
   readonly maxContext: number;
   readonly slots: number;
   /** Which tokens of every sequence are kept, and how many tokens of one a block stands for. */
@@ -101,17 +100,17 @@ export class LatentCache {
   readonly #sequences = new Set<CachedSequence>();
 
   constructor(device: Device, options: LatentCacheOptions) {
-    const { config, layers, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS } = options;
+    const { configs, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS } = options;
     this.#device = device;
-    this.config = config;
     this.maxContext = maxContext;
     this.slots = blocks * BLOCK_TOKENS;
     this.share = share;
     this.blockTokens = blockTokensOf(share);
-    const layerBytes = this.slots * cacheTokenBytes(config);
+    const tokenBytes = Math.max(...configs.map(cacheTokenBytes));
+    const layerBytes = this.slots * tokenBytes;
     if (layerBytes > device.limits.maxBindingBytes) {
       const { maxBindingBytes } = device.limits;
-      const most = Math.floor(maxBindingBytes / cacheTokenBytes(config) / BLOCK_TOKENS) * this.blockTokens;
+      const most = Math.floor(maxBindingBytes / tokenBytes / BLOCK_TOKENS) * this.blockTokens;
       // A cache of prompts holds a whole context at least.
       const smaller = purpose === "sequences" ? `--max-tokens-total ${most}` : `prefill.cacheTokens ${most} and --max-tokens-total ${most}`;
       throw new LatentmeshError(
@@ -122,9 +121,9 @@ export class LatentCache {
         { param: purpose === "sequences" ? "max-tokens-total" : "prefill.cacheTokens" },
       );
     }
-    this.layers = Array.from({ length: layers }, (_, layer) => device.createBuffer(`latent cache ${layer}`, layerBytes));
+    this.layers = configs.map((config, layer) => device.createBuffer(`latent cache ${layer}`, this.slots * cacheTokenBytes(config)));
     this.indexKeys = this.#createIndexKeys(options.indexKeys ?? null);
-    this.buffers = [...this.layers.map((pages) => ({ pages, config })), ...this.indexKeys.values()];
+    this.buffers = [...this.layers.map((pages, layer) => ({ pages, config: configs[layer] })), ...this.indexKeys.values()];
     this.#blocksPerSequence = ceilDiv(maxContext, this.blockTokens);
     this.tableWords = maxSequences * this.#blocksPerSequence;
     this.tables = device.createBuffer("block tables", this.tableWords * 4);
@@ -137,6 +136,16 @@ export class LatentCache {
     const { config, layers } = options;
     const bytes = this.slots * cacheTokenBytes(config);
     return new Map(layers.map((layer) => [layer, { pages: this.#device.createBuffer(`index keys ${layer}`, bytes), config }]));
+  }
+
+  /** Precision in which latents of all layers are cached. */
+  get dtype(): CacheDtype {
+    return this.buffers[0].config.dtype;
+  }
+
+  /** Bytes of a token: all that is cached of it. */
+  get tokenBytes(): number {
+    return this.buffers.reduce((sum, { config }) => sum + cacheTokenBytes(config), 0);
   }
 
   /** Begins an empty sequence. @param promptTokens see {@link CachedSequence.promptTokens} @throws {LatentmeshError} `capacity` if there are too many already */

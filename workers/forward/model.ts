@@ -74,9 +74,9 @@ export class Model {
     this.exchanges = parts.exchanges;
     this.segmentsPerLayer = context.sharing === null ? 2 : 3;
     this.#stepWords = new Uint32Array(mostRows(context.limits) * 4);
-    const { sharing, decode: { indexer } } = context;
+    const { sharing, spec: { indexer } } = context;
     this.#attendedWords = new Uint32Array(sharing === null && indexer === null ? 0 : context.limits.decodeRows * 4);
-    this.#scripts = new DecodeScripts(context.device, context.decode);
+    this.#scripts = new DecodeScripts(context.device);
   }
 
   /** Compiles every kernel and allocates cache and working memory. @throws {LatentmeshError} `out_of_memory` */
@@ -101,8 +101,8 @@ export class Model {
    * @throws {LatentmeshError} `out_of_memory`
    */
   static async draftHead(model: Model, weights: ModelWeights): Promise<Model> {
-    const { spec, cache } = model;
-    const context = { ...model.#context, spec: { ...spec, layers: 1, mtp: false }, pages: [cache.layers[spec.layers]] };
+    const { spec } = model;
+    const context = { ...model.#context, spec: { ...spec, layers: 1, mtp: false }, cached: [model.#context.cached[spec.layers]] };
     return await Model.#build(context, weights, drafting(context, weights));
   }
 
@@ -178,13 +178,15 @@ export class Model {
    */
   recordSegment(segment: number, step: Step): void {
     if (segment === 0) this.#recordEmbedding(step);
-    const { attention, feedForward } = this.#parts.layers[Math.floor(segment / this.segmentsPerLayer)];
+    const layer = Math.floor(segment / this.segmentsPerLayer);
+    const { attention, feedForward } = this.#parts.layers[layer];
     const part = segment % this.segmentsPerLayer;
     const record = () => {
       if (part === this.segmentsPerLayer - 1) return this.#recordBlock(feedForward, step);
       return part === 0 ? this.#recordBlock(attention, step) : attention.block.recordMerged(step.rows.length);
     };
-    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, part === 0, record);
+    const attends = part === 0 ? this.#context.cached[layer].decode : null;
+    this.#pending = step.phase === "prefill" ? record() : this.#scripts.run(step, `${segment} ${this.#pending}`, attends, record);
   }
 
   /** Records that the residual stream takes the last block in. */
@@ -247,7 +249,7 @@ export class Model {
 
   /** What decode attention reads of a row. */
   #writeAttended({ position, sequence }: StepRow, words: Uint32Array, row: number): void {
-    const { decode: { indexer }, cache: { maxContext } } = this.#context;
+    const { spec: { indexer }, cache: { maxContext } } = this.#context;
     words[1] = sequence.kept(position + 1) - 1;
     if (indexer === null) return;
     words[1] = Math.min(position, indexer.topTokens - 1);

@@ -54,7 +54,7 @@ export class MtpCache implements StepPart {
 
   /** Compiles and binds. */
   static async create(context: ModelContext, weights: ModelWeights, mtp: MtpWeights): Promise<MtpCache> {
-    const { device, spec, activations: a, limits, cache } = context;
+    const { device, spec, activations: a, limits } = context;
     const { attention, attentionNorm: gamma } = mtp.layer;
     const { x, rounded, most } = blockInput(context, gamma);
     const width = spec.hiddenSize;
@@ -66,7 +66,7 @@ export class MtpCache implements StepPart {
         most: { rows: mostRows(limits), first_row: 0 },
       }),
       Linear.create(context, attention.kvDown, { x, rounded, most, y: a.kv }),
-      bindLatentStore(context, attention, cache.layers[spec.layers]),
+      bindLatentStore(context, attention, context.cached[spec.layers]),
       bindKeeping(context, weights.finalNorm),
     ]);
     return new MtpCache(context, { entry, norm, down, store, keep });

@@ -16,7 +16,7 @@ import { mlaPrefill, type MlaPrefillBindings, type MlaPrefillConfig, type MlaPre
 import { prefillChosen, prefillChosenMatrix } from "../../kernels/mla_prefill/prefill_chosen.ts";
 import { prefillMerge, type PrefillMergeParams } from "../../kernels/mla_prefill/prefill_merge.ts";
 import type { Activations } from "./activations.ts";
-import type { ModelContext, Step } from "./context.ts";
+import type { CachedLayer, ModelContext, Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { Linear, takesHalves } from "./linear.ts";
 import type { LinearContext } from "./linear_binding.ts";
@@ -63,8 +63,8 @@ export class PrefillAttention {
     this.#merge = parts.merge;
   }
 
-  /** Compiles and binds; null where this rank holds part of the latents. @param pages of the layer */
-  static async create(context: ModelContext, weights: AttentionWeights, pages: DeviceBuffer): Promise<PrefillAttention | null> {
+  /** Compiles and binds; null where this rank holds part of the latents. */
+  static async create(context: ModelContext, weights: AttentionWeights, { pages, cache: layout }: CachedLayer): Promise<PrefillAttention | null> {
     const { device, spec, activations: a, limits, cache, halves } = context;
     if (context.sharing !== null) return null;
     if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
@@ -75,7 +75,7 @@ export class PrefillAttention {
     const division = halves ? dividePrefill(config, device.limits.maxWorkgroupBytes) : null;
     const { heads, valueWidth, split } = config;
     const [gather, bindAttention, merge] = await Promise.all([
-      device.compile(latentGather, { cache: cache.config, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
+      device.compile(latentGather, { cache: layout, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
       attention(context, config, division),
       device.compile(prefillMerge, { heads, valueWidth, split, powersOfTwo: division !== null }),
     ]);
@@ -208,11 +208,11 @@ function configOf(spec: ModelSpec, window: number): MlaPrefillConfig {
 export function attendsInHalves(
   context: Pick<LinearContext, "device" | "matrixUnits">,
   spec: ModelSpec,
-  cache: CacheConfig,
+  caches: readonly CacheConfig[],
   layers: readonly { readonly attention: Pick<AttentionWeights, "keyUp" | "valueUp"> }[],
 ): boolean {
   const { device, matrixUnits } = context;
-  return matrixUnits && gathersHalves(cache) && dividePrefill(configOf(spec, MOST_SPLIT), device.limits.maxWorkgroupBytes) !== null &&
+  return matrixUnits && caches.every(gathersHalves) && dividePrefill(configOf(spec, MOST_SPLIT), device.limits.maxWorkgroupBytes) !== null &&
     layers.every(({ attention: { keyUp, valueUp } }) => [keyUp, valueUp].every((matrix) => takesHalves(context, unstacked(matrix))));
 }
 

@@ -5,6 +5,7 @@
  */
 import type { TokenShare } from "../../core/cache/token_share.ts";
 import type { MatrixLayout } from "../../core/model/packing.ts";
+import type { LatentColumns } from "../../core/tpla/latent_columns.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { DeviceBuffer } from "../../kernels/device/device.ts";
 
@@ -98,14 +99,10 @@ export interface MtpWeights {
 
 /** How a rank caches latents; see core/tpla. */
 export interface LatentShape {
-  /** |K_i|: cached columns. */
-  readonly keyWidth: number;
-  /** Widths of the parts of them that share a scale where they are cached in eight bits. */
-  readonly scaleGroups: readonly number[];
+  /** Columns that are cached and that are values, by layer whose latents are cached. */
+  readonly layers: readonly LatentColumns[];
   /** Tokens of every sequence whose latents are here. */
   readonly tokens: TokenShare;
-  /** Where the columns that are also values begin among them. */
-  readonly valueOffset: number;
   /** Whether {@link AttentionWeights.basis} is one factor per column or rows of Aᵀ. */
   readonly basis: "diagonal" | "dense";
 }

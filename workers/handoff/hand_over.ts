@@ -5,7 +5,6 @@
  */
 import { invariant } from "../../core/errors.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
-import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import type { Model } from "../forward/model.ts";
 import { LatentExporter } from "./latent_exporter.ts";
@@ -24,7 +23,7 @@ export interface CachedPrompt {
  */
 export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: RankShape, tokens: number): Promise<number> {
   const [source, target] = [from.model.cache, to.model.cache];
-  invariant(source.config.dtype === target.config.dtype, "both sides cache latents in the same precision");
+  invariant(source.dtype === target.dtype, "both sides cache latents in the same precision");
   invariant(to.sequence.length === 0, "a prompt is handed over to an empty sequence");
   target.grow(to.sequence, tokens);
   const exporter = await LatentExporter.create(from.model, [shape], tokens);
@@ -37,5 +36,5 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   }
   exporter.destroy();
   to.sequence.length = tokens;
-  return to.sequence.kept(tokens) * target.buffers.reduce((sum, { config }) => sum + cacheTokenBytes(config), 0);
+  return to.sequence.kept(tokens) * target.tokenBytes;
 }

@@ -56,7 +56,9 @@ export class IncomingPrompt {
     const { cache: { buffers }, device } = this.#model;
     this.#check(frame.layers, frame.range);
     const { config } = buffers[first];
-    if (buffers[last - 1].config !== config) throw new LatentmeshError("protocol", `layers ${first} to ${last} are not of one kind`);
+    if (buffers.slice(first, last).some((other) => other.config !== config)) {
+      throw new LatentmeshError("protocol", `layers ${first} to ${last} are not of one kind`);
+    }
     const count = end - begin;
     checkTensor(frame, payload, { dtype: config.dtype, shape: [last - first, count, sentWidth(config)] });
     const layerBytes = payload.byteLength / (last - first);

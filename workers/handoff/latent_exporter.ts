@@ -44,14 +44,21 @@ export interface CutPart {
 }
 
 /** What a rank keeps of a buffer of the cache: its columns of latents, and index keys as they are. */
-export function keptOf({ buffers, layers }: Pick<LatentCache, "buffers" | "layers">, buffer: number, { keyColumns }: RankShape): KeptColumns {
+export function keptOf({ buffers, layers }: Pick<LatentCache, "buffers" | "layers">, buffer: number, { latents }: RankShape): KeptColumns {
   const { config: cache } = buffers[buffer];
-  return { cache, columns: buffer < layers.length ? keyColumns : [{ begin: 0, end: cache.keyWidth }] };
+  return { cache, columns: buffer < layers.length ? latents[buffer].keyColumns : [{ begin: 0, end: cache.keyWidth }] };
 }
 
-/** The first buffer of each kind: of latents, and of index keys, if there are any. */
-function kindsOf({ buffers, layers }: LatentCache): number[] {
-  return buffers.length > layers.length ? [0, layers.length] : [0];
+/** Of each buffer, the first one of its kind: of which ranks are given the same columns. */
+function kindsOf(cache: LatentCache, shapes: readonly RankShape[]): number[] {
+  const firsts = new Map<string, number>();
+  return cache.buffers.map((_, buffer) => {
+    const isLatents = buffer < cache.layers.length;
+    const kind = JSON.stringify([isLatents, shapes.map((shape) => keptOf(cache, buffer, shape))]);
+    const first = firsts.get(kind) ?? buffer;
+    firsts.set(kind, first);
+    return first;
+  });
 }
 
 /** Most bytes that some ranks are given of a token of one buffer: of those that share latents by tokens, one is. */
@@ -63,7 +70,7 @@ export function mostTokenBytes(cache: LatentCache, shapes: readonly RankShape[])
     });
     return new Map(each).values().reduce((sum, bytes) => sum + bytes, 0);
   };
-  return Math.max(...kindsOf(cache).map(bytesOf));
+  return Math.max(...new Set(kindsOf(cache, shapes)).values().map(bytesOf));
 }
 
 /** What is recorded. */
@@ -115,21 +122,23 @@ export class LatentExporter {
   static async create(model: Model, shapes: readonly RankShape[], tokens: number): Promise<LatentExporter> {
     const { device, cache } = model;
     const { slots, tableWords } = cache;
-    const kinds = kindsOf(cache).map((first) => shapes.map((shape) => ({ ...keptOf(cache, first, shape), slots, tableWords, tokens: shape.tokens })));
-    const configs = kinds.map((exports) => exports.map(exportedConfig));
+    const kindOf = kindsOf(cache, shapes);
+    const kinds = [...new Set(kindOf)];
+    const exports = kinds.map((first) => shapes.map((shape) => ({ ...keptOf(cache, first, shape), slots, tableWords, tokens: shape.tokens })));
+    const configs = exports.map((ofRanks) => ofRanks.map(exportedConfig));
     const bytes = FRAME_FRONT * (shapes.length + 1) + tokens * mostTokenBytes(cache, shapes);
     // Kernels are checked for the longest span at the last place, though a span that long begins at the first.
     const longest = Math.min(tokens, cache.maxContext);
     const staging = device.createBuffer("handoff staging", bytes + longest * Math.max(...configs.flat().map(cacheTokenBytes)));
-    const compiled = await Promise.all(kinds.map((exports) => Promise.all(exports.map((config) => device.compile(latentExport, config)))));
-    const kindOf = (layer: number) => layer < cache.layers.length ? 0 : 1;
+    const compiled = await Promise.all(exports.map((ofRanks) => Promise.all(ofRanks.map((config) => device.compile(latentExport, config)))));
+    const places = kindOf.map((first) => kinds.indexOf(first));
     const most = { count: longest, start: cache.maxContext, table: cache.tableWords, offset: bytes / 4 };
     const kernels = cache.buffers.map(({ pages }, layer) =>
-      compiled[kindOf(layer)].map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most))
+      compiled[places[layer]].map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most))
     );
     return new LatentExporter(model, {
       shares: shapes.map(({ tokens }) => tokens),
-      configs: cache.buffers.map((_, layer) => configs[kindOf(layer)]),
+      configs: places.map((place) => configs[place]),
       tokens,
       kernels,
       staging,

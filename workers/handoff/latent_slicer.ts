@@ -27,9 +27,9 @@ export class LatentSlicer {
   static async create(from: Model, to: Model, shape: RankShape): Promise<LatentSlicer> {
     const { device, cache, limits: { prefillRows } } = from;
     const { cache: kept } = to;
-    invariant(device === to.device && cache.config.dtype === kept.config.dtype, "both caches are on one device, in one precision");
-    const { keyWidth, tokens } = shape;
-    invariant(kept.config.keyWidth === keyWidth, "a cache that keeps other columns");
+    invariant(device === to.device && cache.dtype === kept.dtype, "both caches are on one device, in one precision");
+    const { latents, tokens } = shape;
+    invariant(latents.every(({ keyWidth }, layer) => kept.buffers[layer].config.keyWidth === keyWidth), "a cache that keeps other columns");
     const { slots, tableWords } = cache;
     const most = { count: prefillRows, start: cache.maxContext, table: tableWords, kept_table: kept.tableWords };
     const kernels = await Promise.all(cache.buffers.map(async ({ pages }, buffer) => {

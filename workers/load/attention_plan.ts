@@ -7,7 +7,7 @@ import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
-import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { cachedLayers, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basisFactors, columnIndices, type RankShape } from "../../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
@@ -47,7 +47,11 @@ export class AttentionPlan {
 
   constructor(device: Device, checkpoint: Checkpoint, spec: ModelSpec, { plan, shard }: { readonly plan: UploadPlan; readonly shard: LoadShard }) {
     const { shape, bases, keyScale = 1, slicedNorm = false } = shard;
-    invariant(bases !== null || shape.keyWidth === spec.latentWidth, "a rank that keeps part of the latent needs a basis");
+    invariant(shape.latents.length === cachedLayers(spec), "a shape is of all layers whose latents are cached");
+    invariant(
+      bases !== null || shape.latents.every(({ keyWidth }) => keyWidth === spec.latentWidth),
+      "a rank that keeps part of the latent needs a basis",
+    );
     this.#device = device;
     this.#checkpoint = checkpoint;
     this.#spec = spec;
@@ -62,7 +66,8 @@ export class AttentionPlan {
   begin(): void {
     if (this.#bases === null) return;
     const { latentWidth: width, nopeWidth, valueWidth } = this.#spec;
-    const { heads: { begin, end }, keyWidth: columns } = this.#shape;
+    const { heads: { begin, end }, latents } = this.#shape;
+    const columns = Math.max(...latents.map(({ keyWidth }) => keyWidth));
     this.#basisChange = new BasisChange(this.#device, { rows: (end - begin) * Math.max(nopeWidth, valueWidth), width, columns });
   }
 
@@ -134,7 +139,8 @@ export class AttentionPlan {
   /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. It is no longer what the file holds, see {@link UploadPlan.computedMatrix}. */
   #latentsUnderBasis(prefix: string, layer: number): LatentWeights {
     const { latentWidth } = this.#spec;
-    const keys = columnIndices(this.#shape.keyColumns);
+    const { keyColumns, valueColumns } = this.#shape.latents[layer];
+    const keys = columnIndices(keyColumns);
     const basis = this.#plan.buffer(`${prefix} basis`, keys.length * latentWidth * 4);
     const changed = (part: "key" | "value", columns: readonly number[]) => {
       const compute = (target: BasisChangeTarget | null) => this.#changeBasis(prefix, layer, { part, columns, target });
@@ -146,7 +152,7 @@ export class AttentionPlan {
       // What was not calibrated has no shares of variance.
       slicedNorm: this.#slicedNorm && layer < this.#spec.layers ? this.#sliceWidth(layer, keys) : null,
       keyUp: changed("key", keys),
-      valueUp: changed("value", columnIndices([this.#shape.valueColumns])),
+      valueUp: changed("value", columnIndices([valueColumns])),
     };
   }
 

@@ -10,7 +10,6 @@ import { readConfigText } from "../../core/model_package.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { RankMemory } from "../../core/tpla/plan.ts";
 import type { Assignment } from "../../core/wire/messages.ts";
-import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import { PLAIN_FEATURES } from "../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { planWeights } from "./loader.ts";
@@ -87,6 +86,6 @@ export async function planMemory(
   };
 }
 
-function bytesOf({ slots, buffers }: LatentCache): number {
-  return buffers.reduce((sum, { config }) => sum + slots * cacheTokenBytes(config), 0);
+function bytesOf({ slots, tokenBytes }: LatentCache): number {
+  return slots * tokenBytes;
 }

@@ -102,9 +102,7 @@ export class RankWeights {
     return this.#shards.map(({ shard: { shape, bases } }, i) => ({
       spec: rankSpec(this.#spec, shape),
       latents: {
-        keyWidth: shape.keyWidth,
-        scaleGroups: shape.scaleGroups,
-        valueOffset: shape.valueOffset,
+        layers: shape.latents,
         tokens: shape.tokens,
         basis: bases === null ? "diagonal" : "dense",
       },

@@ -13,12 +13,14 @@ import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import type { CalibratedBasis } from "../../core/tpla/basis_file.ts";
+import type { WidthBudget } from "../../core/tpla/chosen_widths.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import type { Device, Readback } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
 import { loadWeights } from "../load/loader.ts";
 import { Model } from "../forward/model.ts";
 import { openModelFiles } from "../load/model_files.ts";
+import { checkBudgets, chooseWidths, type ChooseWidthsOptions } from "./choose_widths.ts";
 import type { AttentionSizes, AttentionWeights } from "./moments/layer_moments.ts";
 import { MomentThreads } from "./moments/moment_threads.ts";
 
@@ -31,17 +33,22 @@ export interface CalibrateOptions {
   readonly documents: readonly (string | readonly number[])[];
   /** Tokens to use at most. */
   readonly tokens: number;
+  /** What to choose widths for by measurement; default: nothing. */
+  readonly budgets?: readonly WidthBudget[];
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
+  /** Told of measurements for {@link budgets}. */
+  readonly onMeasured?: ChooseWidthsOptions["onProgress"];
 }
 
 /** Prompt tokens of one step. */
 const CHUNK = 128;
 
-/** Collects the statistics of a model and chooses its default basis. */
+/** Collects the statistics of a model and chooses its default basis, and widths by layer where those are asked for. @throws {LatentmeshError} as {@link chooseWidths} */
 export async function calibrate(options: CalibrateOptions): Promise<CalibratedBasis> {
   using files = openModelFiles(options.model);
   const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
+  checkBudgets(spec, options.budgets ?? []);
   const checkpoint = await Checkpoint.open(files);
   const sequences = cutDocuments(await TextTokenizer.load(files), options, spec.maxPositions);
   const { device } = await openDevice(options.device, { dawn: options.dawn });
@@ -56,11 +63,17 @@ export async function calibrate(options: CalibrateOptions): Promise<CalibratedBa
     );
     const statistics = results.map((result) => result.statistics);
     const tokens = Int32Array.from(sequences.flat());
+    const defaults = results.map(({ basis }) => basis);
+    const { budgets = [], dawn, onMeasured: onProgress } = options;
+    const chosen = budgets.length === 0
+      ? []
+      : await chooseWidths({ checkpoint, spec, device: options.device, dawn, bases: defaults, sequences, budgets, onProgress });
     return {
       provenance: { modelHash: await modelHash(configText, checkpoint), textHash: await sha256(tokens), tokens: tokens.length },
+      chosen,
       width: spec.latentWidth,
       statistics,
-      defaults: results.map(({ basis }) => basis),
+      defaults,
     };
   } finally {
     await device.close();

@@ -4,7 +4,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
-import { type CalibratedBasis, layerBases, readBasis, writeBasis } from "../../../core/tpla/basis_file.ts";
+import { type CalibratedBasis, layerBases, readBasis, readChosenWidths, writeBasis } from "../../../core/tpla/basis_file.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { memorySource } from "../../support/safetensors.ts";
 
@@ -26,6 +26,7 @@ function calibrated(): CalibratedBasis {
   const statistics = Array.from({ length: LAYERS }, () => ({ latents: moments(random), queries: moments(random), values: moments(random) }));
   return {
     provenance: { modelHash: "a".repeat(64), textHash: "b".repeat(64), tokens: 9 },
+    chosen: [],
     width: WIDTH,
     statistics,
     defaults: statistics.map((one) => chooseBasis("balanced", WIDTH, one)),
@@ -68,6 +69,30 @@ describe("basis.safetensors", () => {
     const read = await readBasis(source(good), MODEL);
     assertEquals([read.width, read.statistics.length, read.provenance.tokens], [WIDTH, LAYERS, 9]);
     assertEquals(layerBases(read, "balanced").length, LAYERS);
+  });
+
+  it("keeps what was chosen of widths, and is none the worse without", async () => {
+    const chosen = [{ latentGroups: 2, widths: [4, 7], kl: 1e-4, uniformKl: 5e-4 }, { latentGroups: 4, widths: [3, 8], kl: 0, uniformKl: 0 }];
+    const written = writeBasis({ ...calibrated(), chosen });
+    assertEquals((await readBasis(source(written), MODEL)).chosen, chosen);
+    assertEquals(await readChosenWidths(source(written), MODEL), chosen);
+    assertEquals([(await readBasis(source(good), MODEL)).chosen, await readChosenWidths(source(good), MODEL)], [[], []]);
+    // Who only plans is not told what is wrong with a file: whoever reads all of it is.
+    for (const other of [null, source(written.slice(0, 40)), source(await changed(undefined, { chosen: "{" }))]) {
+      assertEquals(await readChosenWidths(other, MODEL), []);
+    }
+    assertEquals(await readChosenWidths(source(written), { layers: 3 }), []);
+  });
+
+  it("is refused where widths are none that the model can have", async () => {
+    const of = (one: Record<string, unknown>) => JSON.stringify([{ latentGroups: 2, widths: [4, 7], kl: 0, uniformKl: 0, ...one }]);
+    for (const text of ["{", "7", of({ widths: [0, 4] }), of({ latentGroups: 1 }), of({ kl: "x" }), of({ more: 1 })]) {
+      await refused(await changed(undefined, { chosen: text }), "not a basis made by this version");
+    }
+    await refused(await changed(undefined, { chosen: of({ widths: [4] }) }), "widths for 1 of 2 layers");
+    for (const widths of [[4, 9], [3, 8]]) {
+      await refused(await changed(undefined, { chosen: of({ widths }) }), "2 latent groups cannot have the widths");
+    }
   });
 
   it("is refused by name where it is for another model, not whole, or of other shapes", async () => {

@@ -34,21 +34,22 @@ describe("partition", () => {
         for (let group = 0; group < groups; group++) {
           const members = shapes.filter(({ latentGroup }) => latentGroup === group);
           tiles(members.map(({ heads }) => heads), 8);
-          members.forEach((shape) => assertEquals(shape.valueColumns, members[0].valueColumns));
+          members.forEach((shape) => assertEquals(shape.latents, members[0].latents));
         }
-        tiles(shapes.filter((_, rank) => rank % blocks === 0).map(({ valueColumns }) => valueColumns), 128);
+        tiles(shapes.filter((_, rank) => rank % blocks === 0).map(({ latents: [{ valueColumns }] }) => valueColumns), 128);
         for (const shape of shapes) {
-          const keys = columns(shape.keyColumns);
-          const values = columns([shape.valueColumns]);
+          const [{ keyColumns, valueColumns, valueOffset, keyWidth }] = shape.latents;
+          const keys = columns(keyColumns);
+          const values = columns([valueColumns]);
           assertEquals(keys, [...new Set([...Array.from({ length: halo }, (_, i) => i), ...values])].sort((a, b) => a - b));
-          assertEquals(keys.slice(shape.valueOffset, shape.valueOffset + values.length), values);
-          assertEquals(shape.keyWidth, keys.length);
+          assertEquals(keys.slice(valueOffset, valueOffset + values.length), values);
+          assertEquals(keyWidth, keys.length);
         }
         // Whoever computes prompts for them rounds latents as they do: what a rank keeps are whole groups of a scale.
         const cut = { ranks: groups * blocks, latentGroups: groups, halo };
-        for (const whole of [...partition(tiny, UNCUT, cut), ...(blocks * groups <= 8 ? promptShapes(tiny, cut) : [])]) {
+        for (const { latents: [whole] } of [...partition(tiny, UNCUT, cut), ...(blocks * groups <= 8 ? promptShapes(tiny, cut) : [])]) {
           assertEquals(whole.scaleGroups.reduce((sum, width) => sum + width, 0), 128);
-          for (const { keyColumns, scaleGroups, keyWidth } of shapes) {
+          for (const { latents: [{ keyColumns, scaleGroups, keyWidth }] } of shapes) {
             assert(scaleGroups.every((width) => width > 0 && width <= SCALE_GROUP));
             assertEquals(scaleGroups.reduce((sum, width) => sum + width, 0), keyWidth);
             assertEquals(groupsWithin(whole.scaleGroups, keyColumns).map((group) => whole.scaleGroups[group]), scaleGroups);
@@ -66,10 +67,9 @@ describe("partition", () => {
         const alone = partition(tiny, { ranks: groups, latentGroups: groups, halo });
         shapes.forEach((shape, rank) => {
           const group = Math.floor(rank / shares);
-          const { latentGroup, heads, keyColumns, valueColumns, valueOffset, scaleGroups } = alone[group];
+          const { latentGroup, heads, latents } = alone[group];
           assertEquals(shape.tokens, { index: rank % shares, of: shares });
-          assertEquals([shape.latentGroup, shape.heads, shape.keyColumns, shape.valueColumns], [latentGroup, heads, keyColumns, valueColumns]);
-          assertEquals([shape.valueOffset, shape.scaleGroups], [valueOffset, scaleGroups]);
+          assertEquals([shape.latentGroup, shape.heads, shape.latents], [latentGroup, heads, latents]);
         });
         tiles(shapes.map(({ dense }) => dense), 896);
         tiles(shapes.map(({ vocabulary }) => vocabulary), 8192);
@@ -108,15 +108,15 @@ describe("partition", () => {
   it("shares scales among 128 values at most, and not across a cut", () => {
     const wide = { ...tiny, latentWidth: 512 };
     const groups = (...options: Parameters<typeof partition> extends [unknown, ...infer R] ? R : never) =>
-      partition(wide, ...options).map(({ scaleGroups }) => scaleGroups);
+      partition(wide, ...options).map(({ latents: [{ scaleGroups }] }) => scaleGroups);
     const halved = { ranks: 2, latentGroups: 2, halo: 64 };
     assertEquals(groups(UNCUT), [[128, 128, 128, 128]]);
     assertEquals(groups({ ranks: 2, latentGroups: 1, halo: 64 }), [[128, 128, 128, 128], [128, 128, 128, 128]]);
     assertEquals(groups(halved), [[64, 128, 64], [64, 128, 128]]);
     assertEquals(groups(UNCUT, halved), [[64, 128, 64, 128, 128]]);
-    assertEquals(partition({ ...tiny, latentWidth: 300 }, UNCUT)[0].scaleGroups, [128, 128, 44]);
-    const [whole] = partition(wide, UNCUT);
-    const bytes = (dtype: CacheDtype) => cacheBytesPerToken({ ...wide, layers: 1, rope: { ...wide.rope, width: 64 } }, whole, dtype);
+    assertEquals(partition({ ...tiny, latentWidth: 300 }, UNCUT)[0].latents[0].scaleGroups, [128, 128, 44]);
+    const [whole] = partition({ ...wide, layers: 1 }, UNCUT);
+    const bytes = (dtype: CacheDtype) => cacheBytesPerToken({ ...wide, rope: { ...wide.rope, width: 64 } }, whole, dtype);
     assertEquals([bytes("f32"), bytes("f16"), bytes("q8")], [2304, 1152, 512 + 4 * 4 + 128]);
   });
 
@@ -136,7 +136,8 @@ describe("partition", () => {
 
   it("is the whole model for one rank", () => {
     const [only]: RankShape[] = partition(tiny, { ranks: 1, latentGroups: 1, halo: 16 });
-    assertEquals([only.keyColumns, only.valueOffset, only.heads], [[{ begin: 0, end: 128 }], 0, { begin: 0, end: 8 }]);
+    const [{ keyColumns, valueOffset }] = only.latents;
+    assertEquals([keyColumns, valueOffset, only.heads], [[{ begin: 0, end: 128 }], 0, { begin: 0, end: 8 }]);
   });
 
   it("changes the basis of some columns", () => {

@@ -137,6 +137,7 @@ const BASIS = (() => {
   const statistics = [0, 1].map(() => ({ latents: moments(), queries: moments(), values: moments() }));
   return writeBasis({
     provenance: { modelHash: "a".repeat(64), textHash: "b".repeat(64), tokens: 1 },
+    chosen: [],
     width: WIDTH,
     statistics,
     defaults: statistics.map((one) => chooseBasis("balanced", WIDTH, one)),

@@ -30,13 +30,15 @@ import { Random, SEED } from "../../../bench/support/random.ts";
 
 const NAME = "deepseek-v3-tiny";
 const RANKS = 2;
+/** Two layers that travel together, and one that does not go with them. */
+const WIDTHS = [24, 24, 32];
 const TOKENS = 200;
 const EPOCH = 3;
 
 /** What a rank's cache holds of a sequence, layer by layer. */
 async function cached({ device, cache }: Model, sequence: CachedSequence, tokens: number): Promise<Uint8Array[]> {
-  const tokenBytes = cacheTokenBytes(cache.config);
-  return await Promise.all(cache.layers.map(async (pages) => {
+  return await Promise.all(cache.layers.map(async (pages, layer) => {
+    const tokenBytes = cacheTokenBytes(cache.buffers[layer].config);
     const readback = await device.createReadback("pages", pages.bytes);
     device.read(readback, pages, 0, pages.bytes);
     device.submit();
@@ -56,7 +58,7 @@ describe("a handoff", () => {
 
   beforeAll(async () => {
     prefill = await loadModel(device, NAME, { limits: { prefillRows: 64 } });
-    shapes = partition(prefill.spec, { ranks: RANKS, latentGroups: RANKS, halo: 4 });
+    shapes = partition(prefill.spec, { ranks: RANKS, latentGroups: RANKS, halo: 4, widths: WIDTHS });
     using files = new DirectoryFiles(fixtureDirectory(NAME));
     const spec = parseModelConfig((await files.text("config.json"))!, NAME);
     const bases = Array.from({ length: spec.layers }, () => chooseBasis("identity", spec.latentWidth, null));
@@ -175,16 +177,16 @@ describe("a handoff", () => {
           const sequence = model.cache.open();
           model.cache.hold(sequence, blocks, blocks.length);
           const bytes = await cached(model, sequence, to);
-          const skipped = from * cacheTokenBytes(model.cache.config);
-          bytes.forEach((layer, l) =>
-            assertEquals(layer.subarray(skipped), expected[rank][l].subarray(skipped, layer.byteLength), `rank ${rank}, layer ${l}`)
-          );
+          bytes.forEach((layer, l) => {
+            const skipped = from * cacheTokenBytes(model.cache.buffers[l].config);
+            assertEquals(layer.subarray(skipped), expected[rank][l].subarray(skipped, layer.byteLength), `rank ${rank}, layer ${l}`);
+          });
           model.cache.close(sequence);
           decode[rank].close(1);
           for (const pages of model.cache.layers) device.write(pages, 0, new Uint8Array(pages.bytes));
         }
-        const tokenBytes = ranks.reduce((sum, { cache: { config } }) => sum + cacheTokenBytes(config), 0);
-        assertEquals(stage.counters.bytes, (to - from) * prefill.spec.layers * tokenBytes);
+        const tokenBytes = ranks.reduce((sum, { cache: { tokenBytes } }) => sum + tokenBytes, 0);
+        assertEquals(stage.counters.bytes, (to - from) * tokenBytes);
         assertEquals(targets.map(({ window }) => window?.shared ?? false), targets.map(() => memory !== null && whyNotShared() === null));
         await close();
       },

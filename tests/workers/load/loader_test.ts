@@ -128,8 +128,8 @@ describeOnDevices("projections under another basis", (kind) => {
           );
         }).flat();
       const { keyUp, valueUp } = layers[1].attention;
-      const keys = expected(0, spec.nopeWidth, columnIndices(shape.keyColumns), 0.5);
-      const values = expected(spec.nopeWidth, spec.valueWidth, columnIndices([shape.valueColumns]), 1);
+      const keys = expected(0, spec.nopeWidth, columnIndices(shape.latents[1].keyColumns), 0.5);
+      const values = expected(spec.nopeWidth, spec.valueWidth, columnIndices([shape.latents[1].valueColumns]), 1);
       assert(relativeError(await valuesOf(device, keyUp), keys) < tolerance);
       assert(relativeError(await valuesOf(device, valueUp), values) < tolerance);
       assertEquals(device.counters.allocatedBytes, allocated);

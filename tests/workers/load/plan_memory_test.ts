@@ -145,7 +145,8 @@ describe("a memory plan", () => {
       // Throws if a buffer is too small for what is bound to it: here what is joined is wider than queries.
       const large = { ...planned, model: "synthetic:moonlight?layers=2&mtp=1", cacheDtype: "q8", matrixUnits: true } as const;
       using ofLarge = openModelFiles(large.model);
-      await planMemory({ ...large, shape: partition(parseModelConfig((await ofLarge.text("config.json"))!, large.model), UNCUT)[0] });
+      const ofSpec = { ...parseModelConfig((await ofLarge.text("config.json"))!, large.model), mtp };
+      await planMemory({ ...large, shape: partition(ofSpec, UNCUT)[0] });
     }
     assert(bytes[0] > bytes[1]);
   });
@@ -199,8 +200,7 @@ describe("a memory plan", () => {
         const device = new MeasuringDevice();
         const queries = { dtype: "f32", keyWidth: spec.latentWidth, ropeWidth: spec.rope.width } as const;
         const options = {
-          queries,
-          mostSplits: 1,
+          layers: [{ queries, mostSplits: 1 }],
           matrixUnits: true,
           decodesOnUnits: true,
           halves: false,

@@ -86,7 +86,7 @@ async function handed(
   for (const [i, model] of ranks.entries()) {
     bytes += await handOver({ model: whole, sequence: computed }, { model, sequence: sequence[i] }, shapes[i], prompt.length);
   }
-  assertEquals(bytes, prompt.length * handoffBytesPerToken(spec, shapes, cache.config.dtype));
+  assertEquals(bytes, prompt.length * handoffBytesPerToken(spec, shapes, cache.dtype));
   cache.close(computed);
   return sequence;
 }
@@ -114,7 +114,7 @@ describeModelsOnDevices("ranks that share latents by tokens", (kind) => {
           const { cache, spec } = models[0];
           // As many blocks as hold a k-th of all tokens.
           assertEquals(cache.slots, Math.ceil(2 * CONTEXT / ranks / 64) * 64);
-          assertEquals(cache.layers[0].bytes, cache.slots * cacheTokenBytes(cache.config));
+          assertEquals(cache.layers[0].bytes, cache.slots * cacheTokenBytes(cache.buffers[0].config));
           const group = await LocalGroup.create(models);
           const sequence = group.open(tokens.length);
           const error = relativeError(await decode(group, sequence, tokens, 0), logits.subarray(0, tokens.length * spec.vocabSize));

@@ -77,7 +77,7 @@ async function pagesOf({ device, cache }: Model, layer: number): Promise<Uint8Ar
 
 /** Bytes of each token that is kept, of every layer, by its position. */
 async function tokensOf(model: Model, sequence: CachedSequence, positions: readonly number[]): Promise<Uint8Array[]> {
-  const bytes = cacheTokenBytes(model.cache.config);
+  const bytes = cacheTokenBytes(model.cache.buffers[0].config);
   const layers = await Promise.all(model.cache.layers.map((_, layer) => pagesOf(model, layer)));
   return layers.flatMap((pages) =>
     positions.map((position) => pages.slice(sequence.slotOf(position) * bytes, (sequence.slotOf(position) + 1) * bytes))
@@ -108,7 +108,7 @@ describe("decode ranks that share latents by tokens", () => {
       const loaded = await loadRanks(device, ranks, dtype);
       const decode = await Promise.all(loaded.map(({ model }) => DecodeRank.create([model])));
       const random = new Random();
-      const tokenBytes = cacheTokenBytes(prefill.cache.config);
+      const tokenBytes = cacheTokenBytes(prefill.cache.buffers[0].config);
       // Behind the one scale of a token in eight bits there is nothing.
       const byte = (at: number) => dtype === "q8" && at % tokenBytes >= tokenBytes - 12 ? 0 : random.below(120);
       for (const pages of prefill.cache.layers) device.write(pages, 0, Uint8Array.from({ length: pages.bytes }, (_, at) => byte(at)));
@@ -146,7 +146,7 @@ describe("decode ranks that share latents by tokens", () => {
             for (let layer = 0; layer < prefill.spec.layers; layer++) await handoff.layer(layer, span);
           }
           await handoff.finish();
-          assertEquals(stage.counters.bytes, (tokens - from) * prefill.spec.layers * cacheTokenBytes(prefill.cache.config));
+          assertEquals(stage.counters.bytes, (tokens - from) * prefill.spec.layers * cacheTokenBytes(prefill.cache.buffers[0].config));
           for (const [rank, { model, shape }] of loaded.entries()) {
             const sequence = model.cache.open();
             model.cache.hold(sequence, blocks, blocks.length);

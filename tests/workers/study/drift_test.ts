@@ -39,14 +39,28 @@ describe("drift", () => {
     assertEquals((await measureDrift({ ...base, prefix: 46 })).tokens, 4);
   });
 
-  it("is small with the default halo, and reports what ranks cache", async () => {
-    const { kl, widths } = await measureDrift({ ...base, prefix: 8 });
+  it("is small with a halo, and reports what ranks cache", async () => {
+    const { kl, widths } = await measureDrift({ ...base, halo: 16, prefix: 8 });
     assert(kl > 1e-5 && kl < 0.02, `KL ${kl}`);
     assertEquals(widths, [80, 96]);
     // By tokens within two latent groups: as TPLA drifts, with half of it cached on each rank.
-    const within = await measureDrift({ ...base, attention: "dcp", ranks: 4, latentGroups: 2, prefix: 8 });
+    const within = await measureDrift({ ...base, halo: 16, attention: "dcp", ranks: 4, latentGroups: 2, prefix: 8 });
     assertAlmostEquals(within.kl, kl, 1e-6);
     assertEquals(within.widths, [40, 40, 48, 48]);
+  });
+
+  it("is far smaller with the widths that the embedded model ships, on text that they were not chosen with", async () => {
+    // As many values as the largest rank caches with one halo of 16.
+    for (const { ranks, most, less } of [{ ranks: 2, most: 96, less: 5 }, { ranks: 4, most: 64, less: 3 }]) {
+      const long = { ...base, ranks, limitTokens: 160 };
+      const [uniform, chosen] = [await measureDrift({ ...long, halo: 16 }), await measureDrift(long)];
+      assertEquals(Math.max(...uniform.widths), most);
+      assert(chosen.widths.every((width) => width === chosen.widths[0] && width <= most), `${chosen.widths}`);
+      assert(chosen.kl > 0 && chosen.kl < uniform.kl / less, `KL ${chosen.kl}, with one halo ${uniform.kl}`);
+      const within = await measureDrift({ ...long, attention: "dcp", ranks: 2 * ranks, latentGroups: ranks });
+      assertAlmostEquals(within.kl, chosen.kl, 1e-6);
+      assertEquals(within.widths, new Array(2 * ranks).fill(chosen.widths[0] / 2));
+    }
   });
 
   it("tells what latents in eight bits cost by themselves, and that TPLA costs no more with them", async () => {
