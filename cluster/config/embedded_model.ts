@@ -30,7 +30,7 @@ export const EMBEDDED_FILES: readonly EmbeddedFile[] = [
   { name: "config.json", bytes: 1305, digest: "8c47c0120836aa3c34a677f542449face158ca28c58b50c575ff1574490ae408" },
   { name: "generation_config.json", bytes: 216, digest: "c7e377358c2a14cc459ec08c47cf77fb053174b9d1e05fa04c3acaf9319ebd3f" },
   { name: "tokenizer_config.json", bytes: 578, digest: "615c8e86a6a73f0a813e438cb31cea0d107dbce4bff09615f14bd31ce72a7218" },
-  { name: "tokenizer.json", bytes: 551423, digest: "cdcb38fa29a6ba3d81848f53a6d4997bf6414fa0f1e3fbd08cb77eec7bd9ccdc" },
+  { name: "tokenizer.json", bytes: 231565, digest: "9772d6de7cc98b5fddb0906976636e2b5df977d10b48b7237c717020a13f725d" },
   { name: "calibration.json", bytes: 118980, digest: "74212f5412ffe91918751c7bc0eb0fb7169d4d858062e2a287fefd30b3707afd" },
   { name: "basis.safetensors", bytes: 1972736, digest: "775d6d91fbc415f247cd31e5817e3b0150755c730bb5cfa4f011b9ea6d5172b6" },
   { name: "model.safetensors", bytes: 14801124, digest: "6b7433fbecf2b59d0c513789d22897ac2cf0f75d8f8770e2be8a4c8b0afa2875" },
