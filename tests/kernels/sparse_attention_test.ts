@@ -96,14 +96,11 @@ describeOnDevices("sparse attention", (kind) => {
     }
   });
 
+  const onUnits = kind === "cpu"
+    ? tested("heads of indexers", [[16, 32], [32, 128], [64, 128], [128, 64]], ([heads]) => heads === 32)
+    : [[64, 128], [128, 64]];
   itOnUnits(kind)("scores so on matrix units", async () => {
-    for (
-      const [heads, width] of kind === "cpu"
-        ? tested("heads of indexers", [[16, 32], [32, 128], [64, 128], [128, 64]], ([heads]) => heads === 32)
-        : [[64, 128], [128, 64]]
-    ) {
-      await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
-    }
+    for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
   });
 
   it("chooses exactly the best, of equals the first, and all where there are no more", async () => {

@@ -46,8 +46,21 @@ export async function assertSameStreams(
   }
 }
 
-/** Something was guessed, and neither all of it was right nor nothing. */
-export function assertTried({ scheduling: { drafted, accepted } }: RunningCluster): void {
-  const [all, right] = [drafted, accepted].map((counts) => counts.reduce((sum, count) => sum + count, 0));
-  assert(0 < right && right < all, `${right} of ${all} guessed tokens were right`);
+/** What was guessed at several clusters: of few requests, all may be right, or nothing. */
+export class Tried {
+  #all = 0;
+  #right = 0;
+
+  /** Counts what a cluster has guessed. @throws {AssertionError} if nothing was */
+  count({ scheduling: { drafted, accepted } }: RunningCluster): void {
+    const [all, right] = [drafted, accepted].map((counts) => counts.reduce((sum, count) => sum + count, 0));
+    assert(all > 0, "something was guessed");
+    this.#all += all;
+    this.#right += right;
+  }
+
+  /** @throws {AssertionError} if all that was guessed was right, or nothing */
+  assertBoth(): void {
+    assert(0 < this.#right && this.#right < this.#all, `${this.#right} of ${this.#all} guessed tokens were right`);
+  }
 }

@@ -17,7 +17,7 @@ import { reportLeftOut } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { generate } from "../../support/generation.ts";
 import { guessAlways } from "../../support/guess_always.ts";
-import { assertSameStreams, assertTried, randomRequest, REQUESTS } from "../../support/guessed.ts";
+import { assertSameStreams, randomRequest, REQUESTS, Tried } from "../../support/guessed.ts";
 import { ODD_MTP_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 
 /** As many token ids as its tokenizer has. */
@@ -35,6 +35,7 @@ function requestsOf(seed: number): GenerateOptions[] {
 describe("drafts of a layer of the model", () => {
   guessAlways();
   reportLeftOut("half of the requests");
+  const tried = new Tried();
   let model = "", without = "";
   beforeAll(async () => {
     model = await writeRandomCheckpoint(CONFIG, { agreeing: true });
@@ -65,7 +66,7 @@ describe("drafts of a layer of the model", () => {
             Deno.kill((await cluster.status()).at(-1)!.pid, "SIGKILL");
           },
         });
-        assertTried(cluster);
+        tried.count(cluster);
         cluster.checkIntegrity();
       }));
   });
@@ -83,11 +84,13 @@ describe("drafts of a layer of the model", () => {
         used.add(blocks - available);
       }
       assertEquals(tokens, plain.tokens);
-      assertTried(cluster);
+      tried.count(cluster);
       // Blocks stand for 128 tokens each.
       assert(Math.max(...used) <= 3, `${[...used]} blocks`);
       assertEquals((await cluster.describe()).incidents, [], "no unit was lost");
     }));
+
+  it("were right and wrong", () => tried.assertBoth());
 
   it("change no token in one process, beside those that are said again", async () => {
     const engine = await Engine.load({ model, device: "wasm", maxBatch: 24 });

@@ -16,7 +16,7 @@ import { withCluster } from "../../support/cluster.ts";
 import { reportLeftOut } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { generate } from "../../support/generation.ts";
-import { assertSameStreams, assertTried, randomRequest, REQUESTS } from "../../support/guessed.ts";
+import { assertSameStreams, randomRequest, REQUESTS, Tried } from "../../support/guessed.ts";
 
 const TEXTS = [
   "And it came to pass in those days, that there went out a decree. And it came to pass in those days, that",
@@ -34,6 +34,7 @@ function requestsOf(seed: number): GenerateOptions[] {
 describe("guessed tokens", () => {
   guessAlways();
   reportLeftOut("half of the requests");
+  const tried = new Tried();
 
   const clusters: Record<string, Config> = {
     "ranks that split heads": { decode: { attention: "mla", ranks: 2 } },
@@ -50,10 +51,12 @@ describe("guessed tokens", () => {
             Deno.kill((await cluster.status()).at(-1)!.pid, "SIGKILL");
           },
         });
-        assertTried(cluster);
+        tried.count(cluster);
         cluster.checkIntegrity();
       }));
   });
+
+  it("were right and wrong", () => tried.assertBoth());
 
   it("are those that come one by one where a grammar allows them", async () => {
     const engine = await Engine.load({ model: fixtureDirectory("tiny-mla"), device: "wasm" });
