@@ -44,6 +44,8 @@ interface Group {
 export class FrontCells {
   /** All that live. */
   all: readonly CellRecord[] = [];
+  /** Models that some cell serves, or will: a cell of each. */
+  models: readonly CellRecord[] = [];
   #groups = new Map<string, Group>();
   /** Requests of this front, by cell. */
   readonly #own = new Map<string, number>();
@@ -61,6 +63,8 @@ export class FrontCells {
   /** Takes in what is known of cells now. */
   update(cells: readonly CellRecord[]): void {
     this.all = cells;
+    // Not for every request: cells may be thousands.
+    this.models = [...Map.groupBy(cells.filter(({ state }) => state !== "loading"), ({ model }) => model).values()].map(([first]) => first);
     const models = Map.groupBy(cells.filter(({ state }) => state === "ready"), ({ model }) => model);
     const lives = new Map(cells.map((cell) => [cell.id, cell]));
     for (const id of this.#others.keys()) if (!lives.has(id)) this.#others.delete(id);
@@ -70,13 +74,6 @@ export class FrontCells {
     const own = this.#own.values().reduce((sum, requests) => sum + requests, 0);
     this.#share = own === 0 ? 1 : Math.min(MOST_FRONTS, Math.max(1, reported / own));
     this.#groups = new Map([...models].map(([model, cells]) => [model, this.#group(cells)]));
-  }
-
-  /** Models that some cell serves, or will. */
-  get models(): readonly CellRecord[] {
-    const models = new Map<string, CellRecord>();
-    for (const cell of this.all) if (cell.state !== "loading" && !models.has(cell.model)) models.set(cell.model, cell);
-    return [...models.values()];
   }
 
   /** Whether any cell takes requests. */
