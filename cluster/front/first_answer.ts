@@ -121,7 +121,7 @@ function begin(
 ): Pick<Attempt, "heard" | "end"> & { readonly asked: Promise<Response> } {
   const ended = cells.begin(cell, understood.prefixes);
   const { abort, heard, leave } = attempts.begin(cell);
-  const span = beginOutgoing(`POST ${request.path}`, { "latentmesh.cell": cell.id, "url.full": cell.url, "latentmesh.routed": reason }, trace);
+  const span = beginOutgoing(`POST ${request.path}`, { "latentmesh.cell": cell.id, "latentmesh.routed": reason }, trace);
   const stop = () => abort.abort(signal.reason);
   signal.addEventListener("abort", stop, { once: true });
   let isOver = false;

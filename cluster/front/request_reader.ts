@@ -14,7 +14,7 @@ const LARGE = 256 << 10;
 /** Bytes of a token's number in JSON, about. */
 const TOKEN_BYTES = 7;
 
-/** Milliseconds that the thread may take for one body: the longest that clients send for a reason take two. */
+/** Milliseconds that the thread may take for one body: 128 MiB of text take half a second, on a processor that nobody else wants. */
 const LIMIT = 10_000;
 
 /** A body that waits for the thread. */

@@ -7,7 +7,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { joined } from "../http/json.ts";
 
 /** Bytes of an answer at most: a cell that tells without end does not take all of a front's memory. */
-export const MOST_ANSWERED = 1 << 30;
+const MOST_ANSWERED = 1 << 30;
 
 /**
  * All bytes of an answer.

@@ -107,7 +107,6 @@ export function createApp(state: () => ServerState, options: AppOptions): Hono<A
   const app = new Hono<AppEnv>();
   app.use(nameRequest);
   app.use(recogniseFronts(fronts));
-  // Those of models of several are asked again, by apps of their own.
   const isRoute = (path: string) => app.routes.some((route) => route.method === "POST" && route.path === path);
   app.use(traceRequests(isRoute));
   if (options.onAnswered !== undefined) app.use(recordRequests(options.onAnswered));

@@ -26,9 +26,10 @@ export interface OpenSpan {
   end(problem: string | null): void;
 }
 
-/** Begins a span for a request that has come. @param headers may name the span that it belongs to */
+/** Begins a span for a request that has come. @param headers may name the span that it belongs to, unless it is one of this process: an app may ask another */
 export function beginIncoming(name: string, headers: Headers, attributes: SpanAttributes): OpenSpan {
-  return begin(name, SpanKind.SERVER, attributes, propagation.extract(context.active(), headers, GETTER));
+  const active = context.active();
+  return begin(name, SpanKind.SERVER, attributes, trace.getSpan(active) === undefined ? propagation.extract(active, headers, GETTER) : active);
 }
 
 /** Begins a span for a request to another process, which is to be made inside of it. @param inside which span it belongs to */

@@ -37,22 +37,27 @@ const SMALL = JSON.stringify({
 
 const STEP = { rows: 1, context: 100, experts: 16 };
 
+/** Has a device record the step of the hundredth token of a random model, and nothing before. @param config its config.json */
+async function recordStep(device: TracingDevice, config: string, weights: "keep" | "q8" | "q4"): Promise<Model> {
+  const model = await Model.create(device, await syntheticWeights(device, config, weights), {
+    cacheDtype: "f32",
+    maxTokens: 128,
+    maxContext: 128,
+    maxSequences: 1,
+    limits: { prefillRows: 1, decodeRows: 1, window: 1, logitRows: 1 },
+  });
+  const sequence = model.cache.open();
+  model.cache.grow(sequence, 100);
+  device.take();
+  model.record({ phase: "decode", rows: [{ token: 3, position: 99, sequence }] });
+  return model;
+}
+
 describeOnDevices("synthetic models", (kind) => {
   for (const weights of ["keep", "q8", "q4"] as const) {
     it(`with weights ${weights} give finite logits, and costs of their steps that add up`, async () => {
       const device = new TracingDevice(await openTestDevice(kind));
-      const loaded = await syntheticWeights(device, SMALL, weights);
-      const model = await Model.create(device, loaded, {
-        cacheDtype: "f32",
-        maxTokens: 128,
-        maxContext: 128,
-        maxSequences: 1,
-        limits: { prefillRows: 1, decodeRows: 1, window: 1, logitRows: 1 },
-      });
-      const sequence = model.cache.open();
-      model.cache.grow(sequence, 100);
-      device.take();
-      model.record({ phase: "decode", rows: [{ token: 3, position: 99, sequence }] });
+      const model = await recordStep(device, SMALL, weights);
       model.head.recordLogits("decode", 0, 1);
       const dispatches = device.take();
       const [list] = await model.head.candidates([{ key: 0, position: 99, inverseTemperature: 1 }], 4, false);
@@ -78,17 +83,7 @@ describeOnDevices("synthetic models", (kind) => {
   it("score all tokens where they attend to some, which are what attention reads", async () => {
     const device = new TracingDevice(await openTestDevice(kind));
     const config = { ...JSON.parse(SMALL), model_type: "deepseek_v32", index_topk: 64, index_n_heads: 8, index_head_dim: 32 };
-    const model = await Model.create(device, await syntheticWeights(device, JSON.stringify(config), "keep"), {
-      cacheDtype: "f32",
-      maxTokens: 128,
-      maxContext: 128,
-      maxSequences: 1,
-      limits: { prefillRows: 1, decodeRows: 1, window: 1, logitRows: 1 },
-    });
-    const sequence = model.cache.open();
-    model.cache.grow(sequence, 100);
-    device.take();
-    model.record({ phase: "decode", rows: [{ token: 3, position: 99, sequence }] });
+    await recordStep(device, JSON.stringify(config), "keep");
     const costs = device.take().map((dispatch) => ({ name: dispatch.kernel.name, ...costOf(dispatch, { ...STEP, attended: 64 }) }));
     const of = (name: string) => costs.filter((cost) => cost.name === name);
     assertEquals(of("index_scores"), new Array(3).fill({ name: "index_scores", bytes: 100 * (32 + 1) * 4, flop: 2 * 100 * 8 * 32 }));

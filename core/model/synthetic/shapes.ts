@@ -30,6 +30,26 @@ interface Sizes {
   readonly index_n_heads?: number;
 }
 
+/** DeepSeek-V3's, from which V3.2 differs in its attention. */
+const V3 = {
+  model_type: "deepseek_v3",
+  vocab_size: 129280,
+  hidden_size: 7168,
+  num_hidden_layers: 61,
+  num_attention_heads: 128,
+  q_lora_rank: 1536,
+  qk_nope_head_dim: 128,
+  v_head_dim: 128,
+  intermediate_size: 18432,
+  moe_intermediate_size: 2048,
+  first_k_dense_replace: 3,
+  n_routed_experts: 256,
+  n_shared_experts: 1,
+  num_experts_per_tok: 8,
+  n_group: 8,
+  topk_group: 4,
+} satisfies Sizes;
+
 /** By the name that `synthetic:` takes. */
 export const SHAPES = {
   tiny: {
@@ -125,43 +145,8 @@ export const SHAPES = {
     n_group: 1,
     topk_group: 1,
   },
-  v3: {
-    model_type: "deepseek_v3",
-    vocab_size: 129280,
-    hidden_size: 7168,
-    num_hidden_layers: 61,
-    num_attention_heads: 128,
-    q_lora_rank: 1536,
-    qk_nope_head_dim: 128,
-    v_head_dim: 128,
-    intermediate_size: 18432,
-    moe_intermediate_size: 2048,
-    first_k_dense_replace: 3,
-    n_routed_experts: 256,
-    n_shared_experts: 1,
-    num_experts_per_tok: 8,
-    n_group: 8,
-    topk_group: 4,
-  },
-  "v3.2": {
-    model_type: "deepseek_v32",
-    vocab_size: 129280,
-    hidden_size: 7168,
-    num_hidden_layers: 61,
-    num_attention_heads: 128,
-    q_lora_rank: 1536,
-    qk_nope_head_dim: 128,
-    v_head_dim: 128,
-    intermediate_size: 18432,
-    moe_intermediate_size: 2048,
-    first_k_dense_replace: 3,
-    n_routed_experts: 256,
-    n_shared_experts: 1,
-    num_experts_per_tok: 8,
-    n_group: 8,
-    topk_group: 4,
-    index_n_heads: 64,
-  },
+  v3: V3,
+  "v3.2": { ...V3, model_type: "deepseek_v32", index_n_heads: 64 },
   "glm-5": {
     model_type: "glm_moe_dsa",
     vocab_size: 154880,
