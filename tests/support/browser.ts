@@ -80,11 +80,16 @@ export async function withPage(
   page.on("pageerror", (error) => problems.push(String(error)));
   page.on("console", (message) => message.type() === "error" && (keyed || !message.text().includes("401")) && problems.push(message.text()));
   page.on("request", (request) => request.url().startsWith(url) || /^(data|blob):/.test(request.url()) || problems.push(`asked ${request.url()}`));
-  await page.goto(url);
-  if (keyed) await page.locator("#state.up").waitFor();
-  await test(page);
-  assertEquals(problems, []);
-  await context.close();
+  try {
+    await page.goto(url);
+    if (keyed) await page.locator("#state.up").waitFor();
+    await test(page);
+    assertEquals(problems, []);
+  } finally {
+    // A page polls: what answers in its server's place may be half way through, and would fail once the context is closed.
+    await page.unrouteAll({ behavior: "wait" });
+    await context.close();
+  }
 }
 
 /** A page's server and a browser, for the tests of a `describe`; where there is no Chromium they are skipped, by name. */
