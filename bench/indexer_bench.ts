@@ -5,14 +5,14 @@
  * @module
  */
 import { parseArgs } from "node:util";
-import { cacheDtypeOf } from "../core/device_kind.ts";
+import { cacheDtypeOf, isHost } from "../core/device_kind.ts";
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, type ShapeName, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { IndexerSpec, ModelSpec } from "../core/model/spec.ts";
 import { roundUp } from "../core/numeric.ts";
-import { chooseTokens } from "../kernels/choose_tokens/choose_tokens.ts";
-import type { Device } from "../kernels/device/device.ts";
+import { chooseTokens, choosingOn } from "../kernels/choose_tokens/choose_tokens.ts";
+import type { BoundKernel, Device } from "../kernels/device/device.ts";
 import { gatherTokens } from "../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeyConfig } from "../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../kernels/index_scores/index_scores.ts";
@@ -21,8 +21,12 @@ import { type CacheConfig, cacheTokenBytes } from "../kernels/latent_cache/layou
 import { fillLatents, fillRandom } from "./fill.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { keeper } from "./source.ts";
+import { Random } from "./support/random.ts";
 import { openBenchDevice } from "./support/device.ts";
 import { printTable } from "./table.ts";
+
+/** Layers whose latents are copied in turn: what one of them left in the device's caches is no longer there. */
+const LAYERS = 4;
 
 /** One kernel at one length of context. */
 export interface IndexerTime {
@@ -118,18 +122,22 @@ async function timeContext(
     { q, weights, cache: await filled("index keys", keys, slots * cacheTokenBytes(keys), 1), tables, step, scores },
     { rows, first_row: 0, tokens: context },
   );
-  const choose = (await device.compile(chooseTokens, { positions, tableWords, topTokens, stride, gives: "slots" })).bind(
-    { scores, tables, step, chosen },
-    { rows, first_row: 0 },
-  );
+  const choose =
+    (await device.compile(chooseTokens, { positions, tableWords, topTokens, stride, gives: "slots", workgroup: choosingOn(device.limits) })).bind(
+      { scores, tables, step, chosen },
+      { rows, first_row: 0 },
+    );
   // A cache of as many latents would not fit some devices' bindings; where they lie is as irregular in a smaller one, which no device caches either.
   const latentSlots = Math.min(slots, Math.floor(device.limits.maxBindingBytes / cacheTokenBytes(latents)));
-  const gather = (await device.compile(gatherTokens, { cache: latents, slots: latentSlots, stride })).bind({
-    cache: await filled("latents", latents, latentSlots * cacheTokenBytes(latents), 2),
-    chosen: words("chosen slots", Uint32Array.from({ length: rows * stride }, (_, i) => (i * 7919) % latentSlots)),
-    step: attended,
-    out: device.createBuffer("out", rows * stride * cacheTokenBytes(latents)),
-  }, { rows });
+  const gather = await device.compile(gatherTokens, { cache: latents, slots: latentSlots, stride });
+  const out = device.createBuffer("out", rows * stride * cacheTokenBytes(latents));
+  const gathers: BoundKernel<"rows">[] = [];
+  for (let layer = 0; layer < (isHost(device.kind) ? 1 : LAYERS); layer++) {
+    const cache = await filled("latents", latents, latentSlots * cacheTokenBytes(latents), 2 + layer);
+    gathers.push(
+      gather.bind({ cache, chosen: words("chosen slots", randomSlots(layer, rows * stride, latentSlots)), step: attended, out }, { rows }),
+    );
+  }
   const tokens = rows * context;
   const parts = [
     {
@@ -143,13 +151,25 @@ async function timeContext(
       kernel: "gather_tokens",
       bytes: 2 * rows * Math.min(topTokens, context) * cacheTokenBytes(latents),
       flop: 0,
-      run: () => device.run(gather, { rows }),
+      together: gathers.length,
+      run: () => gathers.forEach((gather) => device.run(gather, { rows })),
     },
   ];
   const times: IndexerTime[] = [];
-  for (const { kernel, bytes, flop, run } of parts) {
-    const ms = await stopwatch.milliseconds(run);
+  for (const { kernel, bytes, flop, run, together = 1 } of parts) {
+    const ms = await stopwatch.milliseconds(run) / together;
     times.push({ context, kernel, ms, gigabytesPerSecond: bytes / ms / 1e6, teraflops: flop / ms / 1e9 });
   }
   return times;
+}
+
+/** Distinct slots by chance. Those of a row ascend, as what is chosen does, but blocks lie anywhere. */
+function randomSlots(seed: number, count: number, slots: number): Uint32Array<ArrayBuffer> {
+  const random = new Random(seed);
+  const blocks = Math.floor(slots / BLOCK_TOKENS);
+  const step = Math.floor(slots / count);
+  return Uint32Array.from({ length: count }, (_, i) => {
+    const position = i * step + random.below(step);
+    return (Math.floor(position / BLOCK_TOKENS) * 7919 % blocks) * BLOCK_TOKENS + position % BLOCK_TOKENS;
+  });
 }

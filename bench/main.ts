@@ -117,7 +117,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   whole: { help: WHOLE_HELP, run: wholeBench },
   speculation: {
     help:
-      "[--device dawn] [--model DIR|synthetic:v2-lite] [--weights keep] [--topology single|mixed|ranks=2] [--attention tpla|mla|dcp] [--gpus 0,1] [--streams 1,4] [--tokens 256] [--runs 3] [--speculate auto|ngram|mtp] over HTTP, tokens a second with guessed tokens against without, of text that repeats and text that does not",
+      "[--device dawn] [--model DIR|synthetic:v2-lite] [--weights keep] [--topology single|mixed|ranks=2] [--attention tpla|mla|dcp] [--gpus 0,1] [--streams 1,4] [--tokens 256] [--runs 3] [--speculate auto|ngram|mtp] [--only TEXT;…] over HTTP, tokens a second with guessed tokens against without, of text that repeats and text that does not",
     run: speculationBench,
   },
   cluster: { help: "[ranks] [device] [gpus] decode speed of a cluster with its time split; how long a killed rank is missed", run: clusterBench },

@@ -78,6 +78,7 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
       runs: { type: "string", default: "3" },
       "max-batch": { type: "string" },
       speculate: { type: "string", default: "auto" },
+      only: { type: "string" },
     },
   });
   const { device, model, weights, topology } = values;
@@ -86,6 +87,10 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
   const streams = values.streams.split(",").map(Number);
   using files = openModelFiles(model);
   const { vocabSize } = parseModelConfig(await readConfigText(files), model);
+  const texts = textsOf(model, vocabSize).filter(({ name }) => values.only === undefined || values.only.split(";").includes(name));
+  if (texts.length === 0) {
+    throw new Error(`--only takes ${textsOf(model, vocabSize).map(({ name }) => `"${name}"`).join("; ")}, not "${values.only}"`);
+  }
   const ranks = /^(?:ranks|mixed)=(\d+)$/.exec(topology)?.[1];
   const mixed = topology.startsWith("mixed");
   const config: Config = {
@@ -107,7 +112,7 @@ export async function speculationBench(args: readonly string[]): Promise<void> {
   console.log(`${(await server.status())?.summary}; ${tokens} tokens of each stream, medians of ${runs} runs in turn\n`);
   const rows = [["text", "streams", "tokens/s without", "with", "", "tokens a step", "of guessed tokens right"]];
   for (const count of streams) {
-    for (const text of textsOf(model, vocabSize)) {
+    for (const text of texts) {
       rows.push([text.name, String(count), ...await compare(server, text, { streams: count, tokens, runs, way })]);
     }
   }

@@ -160,8 +160,9 @@ class WholeRun {
   async #floor(one: Case, step: StepShare, { card, sums }: { readonly card: Card; readonly sums: ReadonlyMap<number, number> }): Promise<StepFloor> {
     const { spec } = await this.#floorOf("sharded");
     const perStep = Math.round(step.sums);
-    // With feed-forward blocks whole on every rank, a layer has one sum.
-    const floor = await this.#floorOf(perStep > 0 && perStep <= spec.layers ? "replicated" : "sharded");
+    // With feed-forward blocks whole on every rank, a layer has one sum less.
+    const replicated = perStep > 0 && perStep <= Floor.exchanges(spec, this.#options, this.#run, "replicated");
+    const floor = await this.#floorOf(replicated ? "replicated" : "sharded");
     const { weights, latents } = floor.bytes(one);
     const readMs = (weights + latents) / card.bytesPerSecond * 1000;
     const sumMs = sums.get(one.batch * spec.hiddenSize) ?? 0;

@@ -12,7 +12,7 @@ import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
-import { cacheBytesPerToken, perToken } from "../../core/tpla/plan.ts";
+import { cacheBytesPerToken, collectivesPerStep, indexBytesPerToken, perToken } from "../../core/tpla/plan.ts";
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
@@ -24,6 +24,7 @@ import type { Case, Run, WholeOptions } from "./options.ts";
 export interface StepBytes {
   /** Of weights; of routed experts those that chance lets the rows of a batch use. */
   readonly weights: number;
+  /** With index keys. */
   readonly latents: number;
 }
 
@@ -64,6 +65,11 @@ export class Floor {
     return new Floor(spec, ranks, options.cacheDtype ?? (isHostChoice(run.device) ? "f32" : "f16"));
   }
 
+  /** Exchanges of a step if ranks share feed-forward blocks so. */
+  static exchanges(spec: ModelSpec, options: WholeOptions, run: Run, feedForward: "sharded" | "replicated"): number {
+    return collectivesPerStep(spec, cutOf(spec, options, run, feedForward));
+  }
+
   /** Bytes of a token that the rank caches which caches most, all layers; a mean where ranks keep some tokens each. */
   get cachedBytesPerToken(): number {
     return Math.max(...this.#ranks.map(({ shape }) => perToken(shape, cacheBytesPerToken(this.spec, shape, this.#cacheDtype))));
@@ -71,12 +77,16 @@ export class Floor {
 
   /** Of the rank that reads most. */
   bytes({ batch, context }: Case): StepBytes {
-    const { moe } = this.spec;
+    const { moe, indexer } = this.spec;
     const used = moe === null ? 0 : distinctShare(moe.activeExperts / moe.experts, batch);
-    const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => ({
-      weights: always + experts * used + batch * row,
-      latents: batch * keptTokens(shape.tokens, context) * cacheBytesPerToken(this.spec, shape, this.#cacheDtype),
-    }));
+    const indexBytes = indexBytesPerToken(this.spec, this.#cacheDtype);
+    const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => {
+      const tokens = keptTokens(shape.tokens, context);
+      // Index keys of all tokens are read, latents of those alone that are chosen.
+      const attended = Math.min(tokens, indexer?.topTokens ?? Infinity);
+      const latents = attended * (cacheBytesPerToken(this.spec, shape, this.#cacheDtype) - indexBytes);
+      return { weights: always + experts * used + batch * row, latents: batch * (latents + tokens * indexBytes) };
+    });
     return all.reduce((most, one) => one.weights + one.latents > most.weights + most.latents ? one : most);
   }
 }

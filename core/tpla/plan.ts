@@ -22,7 +22,7 @@ export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: Cac
 }
 
 /** Bytes of index keys that every rank caches of a token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */
-function indexBytesPerToken(spec: ModelSpec, dtype: CacheDtype): number {
+export function indexBytesPerToken(spec: ModelSpec, dtype: CacheDtype): number {
   return (spec.indexer?.width ?? 0) * indexedLayers(spec).length * (dtype === "f32" ? 4 : 2);
 }
 

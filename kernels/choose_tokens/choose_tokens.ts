@@ -5,8 +5,10 @@
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
-import { constants, type Kernel } from "../authoring/contract.ts";
+import { constants, type Kernel, workgroupMemory } from "../authoring/contract.ts";
 import { slotOf } from "../latent_cache/layout.ts";
+import { unroll } from "../authoring/unroll.ts";
+import type { DeviceLimits } from "../device/device.ts";
 import { contextOf } from "../latent_decode/splits.ts";
 import source from "./choose_tokens.wgsl" with { type: "text" };
 import giveBits from "./give_bits.wgsl" with { type: "text" };
@@ -23,6 +25,24 @@ export interface ChooseTokensConfig {
   readonly stride: number;
   /** `slots`: where chosen tokens are cached, by ascending position. `bits`: one for each position, set if it is chosen. */
   readonly gives: "slots" | "bits";
+  /** How a row's workgroup works, see {@link choosingOn}. */
+  readonly workgroup: ChoosingWorkgroup;
+}
+
+/** The workgroup that has a row. */
+export interface ChoosingWorkgroup {
+  readonly threads: 64 | 256 | 1024;
+  /** Places in which a digit is counted. */
+  readonly copies: 1 | 2 | 4;
+}
+
+/** The largest workgroup that a device allows: one has a whole row, and what it waits for is scores on their way. */
+export function choosingOn(
+  { maxWorkgroupThreads, maxWorkgroupBytes }: Pick<DeviceLimits, "maxWorkgroupThreads" | "maxWorkgroupBytes">,
+): ChoosingWorkgroup {
+  const threads = maxWorkgroupThreads >= 1024 ? 1024 : 256;
+  const fits = (copies: number) => workgroupMemory([copies * DIGITS * 4, threads * 8, 8]) <= maxWorkgroupBytes;
+  return { threads, copies: fits(4) ? 4 : fits(2) ? 2 : 1 };
 }
 
 /** Words of bits that say which of so many positions are chosen. */
@@ -30,7 +50,10 @@ export function chosenBits(positions: number): number {
   return ceilDiv(positions, 32);
 }
 
-const THREADS = 256;
+/** Digits of 11 bits. */
+const DIGITS = 2048;
+/** Scores that a thread reads together. */
+const AT_ONCE = 8;
 
 /**
  * scores: [rows, positions], of the rows of a step that begin with `first_row`; `step`: [rows of the step, 4] words → chosen: [rows of the step, stride]. A row with no
@@ -40,9 +63,10 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
   name: "choose_tokens",
   bindings: { scores: "read", tables: "read", step: "read", chosen: "read_write" },
   params: ["rows", "first_row"],
-  wgsl: ({ positions, topTokens, stride, gives }) =>
-    constants({ POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS, BLOCK_TOKENS }) + (gives === "slots" ? giveSlots : giveBits) +
-    source,
+  wgsl({ positions, topTokens, stride, gives, workgroup: { threads, copies } }) {
+    const numbers = { POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS: threads, COPIES: copies, AT_ONCE, BLOCK_TOKENS };
+    return constants(numbers) + (gives === "slots" ? giveSlots : giveBits) + unroll(source, numbers);
+  },
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ positions, tableWords, stride }, { rows, first_row }) => ({
     scores: rows * positions * 4,

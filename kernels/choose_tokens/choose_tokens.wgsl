@@ -1,33 +1,31 @@
 // One row. Scores, as integers that are ordered as they are, are counted by their digits, from the highest to the lowest: that finds the last score that is chosen, and
-// how many of those that equal it. Then each thread gives what is chosen of positions that follow each other.
+// how many of those that equal it. Then what is chosen is given, a window of positions at a time.
 @group(0) @binding(1) var<storage, read> scores: array<f32>; // [row of this run, position]
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(4) var<storage, read_write> chosen: array<u32>; // [row, STRIDE]
 
-const DIGITS = 256u;
+const DIGIT_BITS = 11u;
+const DIGITS = 1u << DIGIT_BITS;
+// Digits that a thread adds up, and positions of a window: a word of bits for each thread.
+const OWN_DIGITS = DIGITS / THREADS;
+const WINDOW = 32u * THREADS;
 
-var<workgroup> counts: array<atomic<u32>, DIGITS>;
+// Most scores have one of a few digits, and a number that many threads count in is counted in by one after the other: so it is counted in COPIES places. After that, bits
+// of a window: which scores are above the last one, and which equal it.
+var<workgroup> counts: array<atomic<u32>, COPIES * DIGITS>;
+var<workgroup> sums: array<u32, 2u * THREADS>;
 var<workgroup> digits: u32; // of the last score that is chosen, as far as they are known
 var<workgroup> missing: u32; // how many are to be chosen of those whose digits are the same
-var<workgroup> above: array<u32, THREADS>;
-var<workgroup> equal: array<u32, THREADS>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let row = params.first_row + group.x;
   let context = step[row].y + 1u;
   let start = group.x * POSITIONS;
-  // Whole words of bits.
-  let mine = (context + 32u * THREADS - 1u) / (32u * THREADS) * 32u;
-  let begin = min(context, thread * mine);
-  let end = min(context, begin + mine);
   if (context <= TOP_TOKENS) {
-    var place = begin;
-    for (var first = begin; first < end; first += 32u) {
-      let count = min(32u, end - first);
-      give(row, first, 0xffffffffu >> (32u - count), place);
-      place += count;
+    for (var first = thread * 32u; first < context; first += WINDOW) {
+      give(row, first, 0xffffffffu >> (32u - min(32u, context - first)), first);
     }
     return;
   }
@@ -35,66 +33,116 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     digits = 0u;
     missing = TOP_TOKENS;
   }
-  for (var shift = 32u; shift > 0u;) {
-    shift -= 8u;
-    for (var digit = thread; digit < DIGITS; digit += THREADS) {
-      atomicStore(&counts[digit], 0u);
+  for (var known = 0u; known < 32u; known += DIGIT_BITS) {
+    // Of the lowest digit there are bits that the one before it has had.
+    let bits = min(DIGIT_BITS, 32u - known);
+    let shift = 32u - known - bits;
+    for (var at = thread; at < COPIES * DIGITS; at += THREADS) {
+      atomicStore(&counts[at], 0u);
     }
     workgroupBarrier();
-    for (var position = thread; position < context; position += THREADS) {
-      let key = key_of(start + position);
-      // Of the first digit there are none before it.
-      if (shift == 24u || (key >> ((shift + 8u) % 32u)) == digits) {
-        atomicAdd(&counts[(key >> shift) % DIGITS], 1u);
+    let before = digits;
+    // Several at a time, so that they are on their way together.
+    for (var first = thread; first < context; first += AT_ONCE * THREADS) {
+      @unroll(i, AT_ONCE) {
+        let key_{i} = key_of(start + min(first + {i}u * THREADS, context - 1u));
+      }
+      @unroll(i, AT_ONCE) {
+        // Of the first digit there are none before it.
+        if (first + {i}u * THREADS < context && (known == 0u || (key_{i} >> ((shift + bits) % 32u)) == before)) {
+          atomicAdd(&counts[((key_{i} >> shift) & ((1u << bits) - 1u)) * COPIES + thread % COPIES], 1u);
+        }
       }
     }
     workgroupBarrier();
+    // From the highest digit on.
+    let highest = DIGITS - 1u - thread * OWN_DIGITS;
+    var own = 0u;
+    for (var i = 0u; i < OWN_DIGITS; i++) {
+      own += count_of(highest - i);
+    }
+    var higher = sum_before(thread, own);
     let wanted = missing;
-    let known = digits;
     workgroupBarrier();
-    for (var digit = thread; digit < DIGITS; digit += THREADS) {
-      var higher = 0u;
-      for (var other = digit + 1u; other < DIGITS; other++) {
-        higher += atomicLoad(&counts[other]);
+    if (higher < wanted && higher + own >= wanted) {
+      var digit = highest;
+      for (; higher + count_of(digit) < wanted; digit--) {
+        higher += count_of(digit);
       }
-      if (higher < wanted && higher + atomicLoad(&counts[digit]) >= wanted) {
-        digits = known * DIGITS + digit;
-        missing = wanted - higher;
-      }
+      digits = (before << bits) | digit;
+      missing = wanted - higher;
     }
     workgroupBarrier();
   }
   let last = digits;
   let of_equal = missing;
-  var own_above = 0u;
-  var own_equal = 0u;
-  for (var position = begin; position < end; position++) {
-    let key = key_of(start + position);
-    own_above += u32(key > last);
-    own_equal += u32(key == last);
-  }
-  above[thread] = own_above;
-  equal[thread] = own_equal;
-  workgroupBarrier();
-  var before_above = 0u;
-  var before_equal = 0u;
-  for (var other = 0u; other < thread; other++) {
-    before_above += above[other];
-    before_equal += equal[other];
-  }
-  var place = before_above + min(before_equal, of_equal);
-  for (var first = begin; first < end; first += 32u) {
-    var bits = 0u;
-    for (var position = first; position < min(end, first + 32u); position++) {
-      let key = key_of(start + position);
-      if (key > last || (key == last && before_equal < of_equal)) {
-        bits |= 1u << (position - first);
+  var given = 0u;
+  var equal_before = 0u;
+  for (var window = 0u; window < context; window += WINDOW) {
+    atomicStore(&counts[thread], 0u);
+    atomicStore(&counts[THREADS + thread], 0u);
+    workgroupBarrier();
+    let end = min(context, window + WINDOW);
+    for (var first = window + thread; first < end; first += AT_ONCE * THREADS) {
+      @unroll(i, AT_ONCE) {
+        let key_{i} = key_of(start + min(first + {i}u * THREADS, end - 1u));
       }
-      before_equal += u32(key == last);
+      @unroll(i, AT_ONCE) {
+        let at_{i} = first + {i}u * THREADS;
+        if (at_{i} < end && key_{i} >= last) {
+          atomicOr(&counts[select(0u, THREADS, key_{i} == last) + (at_{i} - window) / 32u], 1u << (at_{i} % 32u));
+        }
+      }
     }
-    give(row, first, bits, place);
-    place += countOneBits(bits);
+    workgroupBarrier();
+    var bits = atomicLoad(&counts[thread]);
+    var equal = atomicLoad(&counts[THREADS + thread]);
+    // Both in one word: there are no more than 32768 positions in a window.
+    let counted = countOneBits(bits) | (countOneBits(equal) << 16u);
+    let before = sum_before(thread, counted);
+    let own_equal_before = min(of_equal, equal_before + (before >> 16u));
+    let place = given + (before & 0xffffu) + own_equal_before;
+    for (var left = of_equal - own_equal_before; left > 0u && equal != 0u; left--) {
+      bits |= equal & (~equal + 1u);
+      equal &= equal - 1u;
+    }
+    if (window + thread * 32u < end) {
+      give(row, window + thread * 32u, bits, place);
+    }
+    let all = sums[THREADS - 1u];
+    given += all & 0xffffu;
+    equal_before += all >> 16u;
+    workgroupBarrier();
   }
+}
+
+// Sum of `value` of all threads before this one; afterwards, the last of `sums` is the sum of all of them, until a barrier.
+fn sum_before(thread: u32, value: u32) -> u32 {
+  var half = 0u;
+  sums[thread] = value;
+  for (var reach = 1u; reach < THREADS; reach *= 2u) {
+    workgroupBarrier();
+    var sum = sums[half + thread];
+    if (thread >= reach) {
+      sum += sums[half + thread - reach];
+    }
+    half = THREADS - half;
+    sums[half + thread] = sum;
+  }
+  workgroupBarrier();
+  let sum = sums[half + thread];
+  workgroupBarrier();
+  sums[thread] = sum;
+  workgroupBarrier();
+  return sum - value;
+}
+
+fn count_of(digit: u32) -> u32 {
+  var count = 0u;
+  for (var copy = 0u; copy < COPIES; copy++) {
+    count += atomicLoad(&counts[digit * COPIES + copy]);
+  }
+  return count;
 }
 
 // Ordered as scores are; zeros of either sign are equal.

@@ -166,7 +166,7 @@ export class CpuDevice implements Device {
   constructor(limits: Partial<DeviceLimits> = {}, keepsTimes = false) {
     this.keepsTimes = keepsTimes;
     const bytes = 4 * 2 ** 30;
-    this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, maxBindings: 16, ...limits };
+    this.limits = { maxBindingBytes: bytes, maxBufferBytes: bytes, maxWorkgroupBytes: 32768, maxWorkgroupThreads: 256, maxBindings: 16, ...limits };
   }
 
   createBuffer(label: string, bytes: number): DeviceBuffer {

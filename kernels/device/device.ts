@@ -113,6 +113,8 @@ export interface DeviceLimits {
   readonly maxBindingBytes: number;
   readonly maxBufferBytes: number;
   readonly maxWorkgroupBytes: number;
+  /** Threads of a workgroup that has one dimension. */
+  readonly maxWorkgroupThreads: number;
   /** Buffers that a kernel can bind, besides its uniform. */
   readonly maxBindings: number;
 }

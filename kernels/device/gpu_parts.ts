@@ -98,6 +98,7 @@ export function gpuLimits({ limits }: GPUDevice): DeviceLimits {
     maxBindingBytes: limits.maxStorageBufferBindingSize,
     maxBufferBytes: limits.maxBufferSize,
     maxWorkgroupBytes: limits.maxComputeWorkgroupStorageSize,
+    maxWorkgroupThreads: Math.min(limits.maxComputeInvocationsPerWorkgroup, limits.maxComputeWorkgroupSizeX),
     maxBindings: limits.maxStorageBuffersPerShaderStage,
   };
 }

@@ -25,7 +25,13 @@ import {
 import { WrittenStaging } from "./staging/written_staging.ts";
 
 /** What most GPUs allow at least; buffers that are larger are split. */
-const USUAL_LIMITS: DeviceLimits = { maxBindingBytes: 2 ** 31 - 4, maxBufferBytes: 2 ** 32, maxWorkgroupBytes: 32768, maxBindings: 16 };
+const USUAL_LIMITS: DeviceLimits = {
+  maxBindingBytes: 2 ** 31 - 4,
+  maxBufferBytes: 2 ** 32,
+  maxWorkgroupBytes: 32768,
+  maxWorkgroupThreads: 256,
+  maxBindings: 16,
+};
 
 /** Counts allocations. */
 export class MeasuringDevice implements Device {

@@ -6,6 +6,7 @@
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes } from "../latent_cache/layout.ts";
+import { unroll } from "../authoring/unroll.ts";
 import { contextOf } from "../latent_decode/splits.ts";
 import source from "./gather_tokens.wgsl" with { type: "text" };
 
@@ -16,16 +17,20 @@ export interface GatherTokensConfig {
   readonly stride: number;
 }
 
-/** Vectors of 16 bytes that a workgroup copies. */
 const THREADS = 256;
+/** Vectors of 16 bytes that a thread copies. */
+const EACH = 4;
 
 /** chosen: [rows, stride] slots, of which as many count as `step` says that the row attends to → out: [rows, stride] slots. */
 export const gatherTokens: Kernel<GatherTokensConfig, "cache" | "chosen" | "step" | "out", "rows"> = {
   name: "gather_tokens",
   bindings: { cache: "read", chosen: "read", step: "read", out: "read_write" },
   params: ["rows"],
-  wgsl: ({ cache, stride }) => constants({ SLOT_VECTORS: cacheTokenBytes(cache) / 16, STRIDE: stride, THREADS }) + source,
-  workgroups: ({ cache, stride }, { rows }) => [ceilDiv(stride * cacheTokenBytes(cache) / 16, THREADS), rows, 1],
+  wgsl({ cache, stride }) {
+    const numbers = { SLOT_VECTORS: cacheTokenBytes(cache) / 16, STRIDE: stride, THREADS, EACH };
+    return constants(numbers) + unroll(source, numbers);
+  },
+  workgroups: ({ cache, stride }, { rows }) => [ceilDiv(stride * cacheTokenBytes(cache) / 16, THREADS * EACH), rows, 1],
   sizes: ({ cache, slots, stride }, { rows }) => ({
     cache: slots * cacheTokenBytes(cache),
     chosen: rows * stride * 4,

@@ -4,12 +4,21 @@
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<u32>>;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(global_invocation_id) id: vec3<u32>) {
-  let row = id.y;
-  let token = id.x / SLOT_VECTORS;
-  if (token > step[row].y) {
-    return;
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
+  let row = group.y;
+  let tokens = step[row].y + 1u;
+  let first = group.x * THREADS * EACH + thread;
+  // Tokens lie anywhere: several are asked for at a time. Beyond the last one it is read again, and not written.
+  @unroll(i, EACH) {
+    let at_{i} = min(first + {i}u * THREADS, tokens * SLOT_VECTORS - 1u);
+    let slot_{i} = chosen[row * STRIDE + at_{i} / SLOT_VECTORS];
   }
-  let to = row * STRIDE + token;
-  out[to * SLOT_VECTORS + id.x % SLOT_VECTORS] = cache[chosen[to] * SLOT_VECTORS + id.x % SLOT_VECTORS];
+  @unroll(i, EACH) {
+    let value_{i} = cache[slot_{i} * SLOT_VECTORS + at_{i} % SLOT_VECTORS];
+  }
+  @unroll(i, EACH) {
+    if (first + {i}u * THREADS < tokens * SLOT_VECTORS) {
+      out[row * STRIDE * SLOT_VECTORS + at_{i}] = value_{i};
+    }
+  }
 }

@@ -13,36 +13,47 @@ import { indexScores, type IndexScoresConfig } from "./index_scores.ts";
 import source from "./matrix_units.wgsl" with { type: "text" };
 
 /** Keys of a tile. */
-const TOKENS = 32;
-/** Tokens of a workgroup: queries are taken in once for all of them. */
-const STRIP = 512;
-/** Most subgroups of 32 threads, which share the heads. */
-const MOST_SUBGROUPS = 4;
+const TOKENS = 16;
+/** Registers of a thread that queries may take; 16 heads' 16 columns take 4. */
+const QUERY_REGISTERS = 128;
+/** Blocks of the cache that a workgroup has at most. */
+const HELD_BLOCKS = 256;
+/** As many workgroups as an H100 or H200 has at a time, eight on each of 132 processors: with some more, those would be waited for alone. */
+const GROUPS = 1056;
+/** Fewest blocks of a workgroup that is not the only one of its row: each reads the row's queries. */
+const LEAST_BLOCKS = 1;
 
 interface Layout {
-  /** Subgroups, and how often each has 16 heads. */
+  /** Parts of the heads, each of which a subgroup of 32 threads has. */
   readonly subgroups: number;
+  /** How often each has 16 heads. */
   readonly rowTiles: number;
-  /** Vectors of 16 bytes for keys and products, or queries. */
+  /** Vectors of 16 bytes for keys, then products; before them queries. */
   readonly tiles: number;
   /** Bytes of workgroup memory. */
   readonly bytes: number;
 }
 
 function layOut({ heads, cache: { keyWidth } }: IndexScoresConfig): Layout {
-  const subgroups = Math.min(MOST_SUBGROUPS, heads / 16);
+  const subgroups = ceilDiv(heads * keyWidth / 64, QUERY_REGISTERS);
   const keyStride = keyWidth / 8 | 1;
-  const tiles = Math.max(heads * keyStride, TOKENS * keyStride + heads * (TOKENS / 4 + 1));
-  return { subgroups, rowTiles: heads / 16 / subgroups, tiles, bytes: workgroupMemory([tiles * 16, heads * 4, subgroups * 32 * 16]) };
+  const tiles = Math.max(subgroups * 16 * keyStride, TOKENS * keyStride, heads * TOKENS / 4);
+  return { subgroups, rowTiles: heads / 16 / subgroups, tiles, bytes: workgroupMemory([tiles * 16, subgroups * TOKENS * 4, HELD_BLOCKS * 4]) };
+}
+
+/** Workgroups of each of `rows` rows, of which the longest has so many tokens or fewer. Scores are the same however many there are. */
+function groupsOf(tokens: number, rows: number): number {
+  const blocks = ceilDiv(tokens, BLOCK_TOKENS);
+  return Math.max(ceilDiv(blocks, HELD_BLOCKS), Math.min(Math.max(1, Math.floor(GROUPS / rows)), ceilDiv(blocks, LEAST_BLOCKS)));
 }
 
 /** Whether matrix units take keys and queries of such sizes. @param workgroupLimit bytes of workgroup memory that the device allows */
 export function scoresOnUnits(config: IndexScoresConfig, workgroupLimit: number): boolean {
   const { heads, cache: { dtype, keyWidth } } = config;
   if (dtype !== "f16" || heads % 16 !== 0 || keyWidth % 16 !== 0) return false;
-  const { rowTiles, bytes } = layOut(config);
-  // A thread keeps queries of 16 heads, 4 registers for 16 columns.
-  return Number.isInteger(rowTiles) && rowTiles * keyWidth / 4 <= 128 && bytes <= workgroupLimit;
+  const { subgroups, rowTiles, bytes } = layOut(config);
+  // All threads read as much of a tile.
+  return Number.isInteger(rowTiles) && keyWidth / 16 % subgroups === 0 && bytes <= workgroupLimit;
 }
 
 /** As {@link indexScores}, of keys in f16. */
@@ -60,17 +71,19 @@ export const indexScoresMatrix: typeof indexScores = {
       POSITIONS: positions,
       SLOT_VECTORS: cacheTokenBytes(cache) / 16,
       BLOCK_TOKENS,
+      HELD_BLOCKS,
       THREADS: threads,
+      SUBGROUPS: subgroups,
       TOKENS,
-      STRIP,
       TILES: tiles,
+      LANE_HEADS: heads * TOKENS / 4 / threads,
       ROW_TILES: rowTiles,
-      KEY_TILES: TOKENS / 16,
+      QUERY_LOADS: 16 * subgroups * cache.keyWidth / 8 / threads,
       STEPS: cache.keyWidth / 16,
-      LOADS: ceilDiv(TOKENS * cache.keyWidth / 8, threads),
+      LOADS: TOKENS * cache.keyWidth / 8 / threads,
     };
     return constants(numbers) + halves + unroll(source, numbers);
   },
-  workgroups: (_, { rows, tokens }) => [ceilDiv(tokens, STRIP), rows, 1],
+  workgroups: (_, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows), rows, 1],
   wasm: undefined,
 } satisfies Kernel<IndexScoresConfig, string, string>;

@@ -1,5 +1,6 @@
-// Scores of cached keys with one row's queries on matrix units, TOKENS keys at a time of a strip of them. A subgroup multiplies ROW_TILES times 16 heads' queries, which
-// it keeps, with all keys of a tile; products go to workgroup memory, where each thread sums what is positive of four keys' products, of some heads.
+// Scores of cached keys with one row's queries on matrix units, TOKENS keys at a time. A subgroup multiplies all keys of a tile with the queries of its part of the heads,
+// which it keeps; products go where the keys were, and each thread sums what is positive of four keys' products, of some heads. Most indexers need one subgroup alone: then
+// barriers cost next to nothing, and each subgroup of a processor is at something else.
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
 @group(0) @binding(2) var<storage, read> weights: array<f32>; // [row, head]
 // Never written: what is read ahead would else be read where it is first used. Eight values in f16 each.
@@ -13,101 +14,111 @@ alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;
 
 const EIGHTS = WIDTH / 8u;
-// Of 16 bytes, as all that follows; odd, so that rows lie in different banks.
+// Of 16 bytes, as all that follows; odd, so that rows lie in different banks. Products are stored and read fastest without such a gap.
 const KEY_STRIDE = EIGHTS | 1u;
-const PRODUCT_STRIDE = TOKENS / 4u + 1u;
-const PRODUCTS_AT = TOKENS * KEY_STRIDE;
-// Threads that have the same four keys, each of them other heads.
 const FOURS = TOKENS / 4u;
-const PARTS = THREADS / FOURS;
-const PART_HEADS = HEADS / PARTS;
+// Threads of a subgroup that have the same four keys, each of them other heads.
+const LANES = 32u / FOURS;
 
-var<workgroup> tiles: array<vec4<u32>, TILES>; // keys and products; before the first tile, queries
-var<workgroup> head_weights: array<f32, HEADS>;
-var<workgroup> parts: array<vec4<f32>, PARTS * FOURS>; // [part, four keys]
+var<workgroup> tiles: array<vec4<u32>, TILES>; // keys and products; before the first tile, queries of 16 heads of each part
+var<workgroup> parts: array<vec4<f32>, SUBGROUPS * FOURS>; // [subgroup, four keys]
+var<workgroup> blocks: array<u32, HELD_BLOCKS>;
 
 @compute @workgroup_size(THREADS)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
+fn main(
+  @builtin(workgroup_id) group: vec3<u32>,
+  @builtin(num_workgroups) groups: vec3<u32>,
+  @builtin(subgroup_id) subgroup: u32,
+  @builtin(subgroup_invocation_id) lane: u32,
+) {
   let row = params.first_row + group.y;
   let context = step[row].y + 1u;
   let table = step[row].w;
-  let begin = group.x * STRIP;
-  let end = min(context, begin + STRIP);
+  // Every workgroup of a row has as many blocks.
+  let strip = ((context + BLOCK_TOKENS - 1u) / BLOCK_TOKENS + groups.x - 1u) / groups.x * BLOCK_TOKENS;
+  let begin = group.x * strip;
+  let end = min(context, begin + strip);
   if (begin >= context) {
     return;
   }
   let thread = subgroup * 32u + lane;
-  for (var at = thread; at < HEADS * EIGHTS; at += THREADS) {
-    let vector = (row * HEADS * EIGHTS + at) * 2u;
-    tiles[at / EIGHTS * KEY_STRIDE + at % EIGHTS] = halves(q[vector], q[vector + 1u]);
-  }
-  for (var head = thread; head < HEADS; head += THREADS) {
-    head_weights[head] = weights[row * HEADS + head];
+  for (var i = thread; i < strip / BLOCK_TOKENS; i += THREADS) {
+    blocks[i] = tables[table + min(begin / BLOCK_TOKENS + i, (end - 1u) / BLOCK_TOKENS)] * BLOCK_TOKENS;
   }
   workgroupBarrier();
-  let first_head = subgroup * ROW_TILES * 16u;
-  @unroll(r, ROW_TILES) {
-    @unroll(k, STEPS) {
-      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&tiles, (first_head + {r}u * 16u) * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
-    }
-  }
-  workgroupBarrier();
-
   // Beyond the last key it is read again, and its score not written.
   let limit = end - 1u;
+  let first_vector = blocks[0] * SLOT_VECTORS;
   @unroll(l, LOADS) {
-    var ahead_{l} = cache[vector_of(table, min(begin + ({l}u * THREADS + thread) / EIGHTS, limit), ({l}u * THREADS + thread) % EIGHTS)];
+    var ahead_{l} = cache[first_vector + min(({l}u * THREADS + thread) / EIGHTS, limit - begin) * SLOT_VECTORS + ({l}u * THREADS + thread) % EIGHTS];
+  }
+  @unroll(r, ROW_TILES) {
+    @unroll(i, QUERY_LOADS) {
+      let at_{r}_{i} = {i}u * THREADS + thread;
+      let head_{r}_{i} = at_{r}_{i} / EIGHTS / 16u * ROW_TILES * 16u + {r}u * 16u + at_{r}_{i} / EIGHTS % 16u;
+      let query_at_{r}_{i} = ((row * HEADS + head_{r}_{i}) * EIGHTS + at_{r}_{i} % EIGHTS) * 2u;
+      tiles[at_{r}_{i} / EIGHTS * KEY_STRIDE + at_{r}_{i} % EIGHTS] = halves(q[query_at_{r}_{i}], q[query_at_{r}_{i} + 1u]);
+    }
+    workgroupBarrier();
+    @unroll(k, STEPS) {
+      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&tiles, subgroup * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
+    }
+    workgroupBarrier();
+  }
+  let first_head = subgroup * ROW_TILES * 16u;
+  let four = lane % FOURS;
+  let part = lane / FOURS;
+  let own_head = subgroup * LANES * LANE_HEADS + part;
+  @unroll(h, LANE_HEADS) {
+    let weight_{h} = weights[row * HEADS + own_head + {h}u * LANES];
   }
   for (var first = begin; first < end; first += TOKENS) {
     @unroll(l, LOADS) {
-      if ({l}u * THREADS + thread < TOKENS * EIGHTS) {
-        tiles[({l}u * THREADS + thread) / EIGHTS * KEY_STRIDE + ({l}u * THREADS + thread) % EIGHTS] = ahead_{l};
-      }
+      tiles[({l}u * THREADS + thread) / EIGHTS * KEY_STRIDE + ({l}u * THREADS + thread) % EIGHTS] = ahead_{l};
     }
     workgroupBarrier();
+    let tile = min(first + TOKENS, limit);
+    let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
     @unroll(l, LOADS) {
-      ahead_{l} = cache[vector_of(table, min(first + TOKENS + ({l}u * THREADS + thread) / EIGHTS, limit), ({l}u * THREADS + thread) % EIGHTS)];
+      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / EIGHTS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % EIGHTS];
     }
-    @unroll(t, KEY_TILES) {
-      @unroll(r, ROW_TILES) {
-        var product_{r}_{t} = Sums();
-      }
+    @unroll(r, ROW_TILES) {
+      var product_{r} = Sums();
     }
     @unroll(k, STEPS) {
-      @unroll(t, KEY_TILES) {
-        {
-          let key = subgroupMatrixLoad<Right, col_major>(&tiles, {t}u * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
-          @unroll(r, ROW_TILES) {
-            product_{r}_{t} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, key, product_{r}_{t});
-          }
+      {
+        let keys = subgroupMatrixLoad<Right, col_major>(&tiles, {k}u * 2u, KEY_STRIDE);
+        @unroll(r, ROW_TILES) {
+          product_{r} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, keys, product_{r});
         }
       }
     }
-    @unroll(t, KEY_TILES) {
-      @unroll(r, ROW_TILES) {
-        let product_at_{r}_{t} = PRODUCTS_AT + (first_head + {r}u * 16u) * PRODUCT_STRIDE + {t}u * 4u;
-        subgroupMatrixStore<row_major>(&tiles, product_at_{r}_{t}, product_{r}_{t}, PRODUCT_STRIDE);
-      }
+    workgroupBarrier();
+    @unroll(r, ROW_TILES) {
+      subgroupMatrixStore<row_major>(&tiles, (first_head + {r}u * 16u) * FOURS, product_{r}, FOURS);
     }
     workgroupBarrier();
-    let part = thread / FOURS;
     var sum = vec4(0.0);
-    for (var head = part * PART_HEADS; head < (part + 1u) * PART_HEADS; head++) {
-      let product = bitcast<vec4<f32>>(tiles[PRODUCTS_AT + head * PRODUCT_STRIDE + thread % FOURS]);
-      sum = fma(vec4(head_weights[head]), max(product, vec4(0.0)), sum);
+    @unroll(h, LANE_HEADS) {
+      let own_{h} = bitcast<vec4<f32>>(tiles[(own_head + {h}u * LANES) * FOURS + four]);
+      sum = fma(vec4(weight_{h}), max(own_{h}, vec4(0.0)), sum);
     }
-    parts[thread] = sum;
-    workgroupBarrier();
-    if (thread < min(TOKENS, end - first)) {
-      var score = 0.0;
-      for (var i = 0u; i < PARTS; i++) {
-        score += parts[i * FOURS + thread / 4u][thread % 4u];
+    for (var distance = FOURS; distance < 32u; distance *= 2u) {
+      sum += subgroupShuffleXor(sum, distance);
+    }
+    if (SUBGROUPS > 1u) {
+      if (lane < FOURS) {
+        parts[subgroup * FOURS + four] = sum;
       }
-      scores[group.y * POSITIONS + first + thread] = score;
+    }
+    workgroupBarrier();
+    let key = first + four * 4u + part;
+    if (subgroup == 0u && part < 4u && key < end) {
+      var score = sum[part];
+      for (var other = 1u; other < SUBGROUPS; other++) {
+        score += parts[other * FOURS + four][part];
+      }
+      scores[group.y * POSITIONS + key] = score;
     }
   }
-}
-
-fn vector_of(table: u32, position: u32, eight: u32) -> u32 {
-  return (tables[table + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS) * SLOT_VECTORS + eight;
 }

@@ -187,6 +187,14 @@ describe("bench whole", () => {
     // Latents of 32 and rotated keys of 16 floats in 3 layers; half of them and a halo of 8 for each of two ranks.
     assertEquals([one.latents, two.bytes({ batch: 1, context: 100 }).latents], [100 * 3 * 48 * 4, 100 * 3 * 40 * 4]);
     assertEquals([distinctShare(1, 1), distinctShare(0.25, 2)], [1, 1 - 0.75 ** 2]);
+    // Of what is chosen, latents; index keys of all.
+    const sparse = parseOptions(["--shape", "v3.2", "--layers", "1", "--device", "cpu"]);
+    const { latents } = (await Floor.of(sparse, sparse.runs[0], "sharded")).bytes({ batch: 2, context: 4096 });
+    assertEquals(latents, 2 * (2048 * 576 + 4096 * 128) * 4);
+    // Ranks that share tokens have one exchange more in each of three layers.
+    const cuts = parseOptions(["--shape", "tiny", "--topology", "ranks=2", "--attention", "mla,dcp"]);
+    const exchanges = cuts.runs.map((run) => (["replicated", "sharded"] as const).map((way) => Floor.exchanges(alone.spec, cuts, run, way)));
+    assertEquals(exchanges, [[3, 6], [6, 9]]);
   });
 
   it("finds out that nothing happens any more, and says what everybody is at", async () => {

@@ -32,7 +32,7 @@ else {
         add(what, prefillChosenMatrix, { ...config, stride: 64 });
       }
     }
-    for (const [heads, width] of [[16, 32], [64, 128], [128, 64]]) {
+    for (const [heads, width] of [[16, 32], [64, 128], [128, 64], [128, 128]]) {
       add(`${heads} of ${width}`, indexScoresMatrix, { cache: indexKeyConfig(width, "f16"), slots: 128, tableWords: 2, heads, positions: 100 });
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
-import { chooseTokens, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
+import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeyConfig, indexKeys } from "../../kernels/index_keys/index_keys.ts";
@@ -97,8 +97,8 @@ describeOnDevices("sparse attention", (kind) => {
   });
 
   const onUnits = kind === "cpu"
-    ? tested("heads of indexers", [[16, 32], [32, 128], [64, 128], [128, 64]], ([heads]) => heads === 32)
-    : [[64, 128], [128, 64]];
+    ? tested("heads of indexers", [[16, 32], [32, 128], [64, 128], [128, 64], [128, 128]], ([heads, width]) => heads === 32 || heads * width > 8192)
+    : [[64, 128], [128, 64], [128, 128]];
   itOnUnits(kind)("scores so on matrix units", async () => {
     for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
   });
@@ -113,18 +113,20 @@ describeOnDevices("sparse attention", (kind) => {
       ["ascending", (position) => position],
     ];
     for (const [name, score] of kinds) {
-      for (const topTokens of [1, 24, 61, 64]) {
-        const lengths = [1, topTokens, topTokens + 1, 69, 128, 300];
-        const [positions, rows] = [301, lengths.length];
+      // The smallest workgroup has several windows of positions.
+      const cases = [[1, { threads: 64, copies: 1 }], [61, { threads: 256, copies: 4 }], [64, choosingOn(device.limits)]] as const;
+      for (const [topTokens, workgroup] of cases) {
+        const lengths = [1, topTokens, topTokens + 1, 69, 128, 300, 2049, 4300];
+        const [positions, rows] = [4301, lengths.length];
         const scores = Float32Array.from(
           { length: rows * positions },
           (_, at) => at % positions < lengths[Math.floor(at / positions)] ? score(at % positions) : NaN,
         );
-        const tables = Uint32Array.from([9, 3, 0, 2, 7, 5]);
+        const tables = Uint32Array.from({ length: 69 }, (_, block) => (block * 7 + 9) % 71);
         const step = Uint32Array.from([0, 0, 0, 0, ...lengths.flatMap((length) => [0, length - 1, 0, 1])]);
         const expected = lengths.map((length, row) => best(scores.subarray(row * positions, row * positions + length), topTokens));
         const run = async (gives: "slots" | "bits", stride: number) => {
-          const config = { positions, tableWords: 6, topTokens, stride, gives };
+          const config = { positions, tableWords: tables.length, topTokens, stride, gives, workgroup };
           const inputs = { scores, tables, step, chosen: { poison: (rows + 1) * stride } };
           return (await runKernel(device, chooseTokens, config, inputs, { rows, first_row: 1 })).chosen.u32;
         };

@@ -6,7 +6,7 @@
  */
 import { shortPositions } from "../../core/model/rope.ts";
 import type { IndexerSpec } from "../../core/model/spec.ts";
-import { chooseTokens, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
+import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
@@ -63,7 +63,7 @@ export class Indexer {
     const most = { rows: mostRows(limits) };
     const scored = { rows: sparse.scoreRows, first_row: most.rows - sparse.scoreRows };
     const scoring = { cache: config, slots, tableWords, heads, positions };
-    const choosing = { positions, tableWords, topTokens };
+    const choosing = { positions, tableWords, topTokens, workgroup: choosingOn(device.limits) };
     const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) => {
       const atOnce = Math.min(rows, sparse.scoreRows);
       return (await device.compile(chooseTokens, { ...choosing, gives, stride })).bind(

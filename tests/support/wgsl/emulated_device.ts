@@ -88,6 +88,7 @@ function runShader(
         runWorkgroup(memories, (thread) => {
           return run(thread, {
             workgroup_id: [x, y, z],
+            num_workgroups: [across, down, deep],
             local_invocation_index: thread,
             subgroup_id: Math.floor(thread / SUBGROUP),
             subgroup_invocation_id: thread % SUBGROUP,
