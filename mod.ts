@@ -72,6 +72,7 @@ export type {
   TokenRequest,
 } from "./core/engine.ts";
 export type { IndexerSpec, LongRopeSpec, ModelSpec, MoeSpec, QueryScaling, RopeSpec, YarnSpec } from "./core/model/spec.ts";
+export type { TensorNames } from "./core/model/tensor_names.ts";
 export type { Int4Spec } from "./core/model/int4/int4_spec.ts";
 export type { WeightPolicy } from "./core/model/matrix_source.ts";
 export type { SamplingParams } from "./core/sampling/params.ts";

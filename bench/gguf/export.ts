@@ -90,8 +90,7 @@ function typeFor(weights: GgufTensorType, columns: number): GgufTensorType {
 /** A tensor's values in order, some rows at a time. */
 async function* valuesOf(checkpoint: Checkpoint, spec: ModelSpec, source: GgufTensorSource): AsyncGenerator<Float32Array<ArrayBuffer>> {
   const { shape, from, part } = source;
-  const stored = from.map((name) => spec.tensorPrefix + name);
-  if (shape.length === 1) return yield await readVector(checkpoint, stored[0], shape[0]);
+  if (shape.length === 1) return yield await readVector(checkpoint, from[0], shape[0]);
   const { fp8Block, heads, nopeWidth, valueWidth, latentWidth } = spec;
   const read = (name: string, [rows, columns]: readonly [number, number], begin: number, end: number) =>
     readMatrix(new MatrixSource(checkpoint, name, [rows, columns], { fp8Block, rows: [{ begin, end }] }));
@@ -99,7 +98,7 @@ async function* valuesOf(checkpoint: Checkpoint, spec: ModelSpec, source: GgufTe
     const perHead = nopeWidth + valueWidth;
     for (let head = 0; head < heads; head++) {
       const [begin, end] = part === "keys" ? [0, nopeWidth] : [nopeWidth, perHead];
-      const rows = await read(stored[0], [heads * perHead, latentWidth], head * perHead + begin, head * perHead + end);
+      const rows = await read(from[0], [heads * perHead, latentWidth], head * perHead + begin, head * perHead + end);
       yield part === "keys" ? transposed(rows, nopeWidth, latentWidth) : rows;
     }
     return;
@@ -107,7 +106,7 @@ async function* valuesOf(checkpoint: Checkpoint, spec: ModelSpec, source: GgufTe
   const columns = shape.at(-1)!;
   const rows = shape.slice(0, -1).reduce((product, dimension) => product * dimension, 1) / from.length;
   const step = Math.max(1, Math.floor(ELEMENTS_AT_ONCE / columns));
-  for (const name of stored) {
+  for (const name of from) {
     for (let begin = 0; begin < rows; begin += step) yield await read(name, [rows, columns], begin, Math.min(begin + step, rows));
   }
 }

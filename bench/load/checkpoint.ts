@@ -8,7 +8,7 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { modelHash } from "../../core/model/model_hash.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
-import { tensorShapes } from "../../core/model/synthetic/tensor_shapes.ts";
+import { modelTensors } from "../../core/model/synthetic/model_tensors.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { chooseBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
 import { writeBasis } from "../../core/tpla/basis_file.ts";
@@ -71,7 +71,7 @@ function layersFor(gigabytes: number): string {
 
 /** In the order of their names, as published files are. */
 function tensorsOf(spec: ModelSpec): PlacedTensor[] {
-  return [...tensorShapes(spec)].map(([name, shape]) => ({ name, shape, bytes: shape.reduce((a, b) => a * b, 2) }))
+  return modelTensors(spec).map(({ name, shape }) => ({ name, shape, bytes: shape.reduce((a, b) => a * b, 2) }))
     .sort((a, b) => a.name < b.name ? -1 : 1);
 }
 

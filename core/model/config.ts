@@ -7,9 +7,12 @@
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
-import { deepseekV3, glm4MoeLite } from "./families/deepseek_v3.ts";
-import { deepseekV32, glmMoeDsa } from "./families/deepseek_v32.ts";
+import { deepseekV3 } from "./families/deepseek_v3.ts";
+import { deepseekV32 } from "./families/deepseek_v32.ts";
+import type { Family } from "./families/family.ts";
 import { FieldError } from "./families/field_checks.ts";
+import { glm4MoeLite } from "./families/glm4_moe_lite.ts";
+import { glmMoeDsa } from "./families/glm_moe_dsa.ts";
 import { longcatFlash } from "./families/longcat_flash.ts";
 import { mistral4 } from "./families/mistral4.ts";
 import { minicpm3 } from "./families/minicpm3.ts";
@@ -17,46 +20,22 @@ import { REFUSED } from "./families/refused.ts";
 import { textConfig, WRAPPED_PREFIX, WRAPPERS } from "./families/wrappers.ts";
 import { youtu } from "./families/youtu.ts";
 import type { ModelSpec } from "./spec.ts";
+import { prefixed } from "./tensor_names.ts";
 
-/** Parses the fields of one `model_type`; throws zod errors and {@link FieldError}. */
-export type Family = (config: unknown) => ModelSpec;
-
-const FAMILIES: Readonly<Record<string, Family>> = {
-  deepseek_v2: deepseekV2,
-  deepseek_v3: deepseekV3,
-  // Kimi-K2 is the V3 architecture with other sizes.
-  kimi_k2: deepseekV3,
-  // JoyAI-LLM-Flash is, too.
-  joyai_llm_flash: deepseekV3,
-  deepseek_v32: deepseekV32,
-  // GLM-5.
-  glm_moe_dsa: glmMoeDsa,
-  // GLM-4.7-Flash.
-  glm4_moe_lite: glm4MoeLite,
+const FAMILIES: readonly Family[] = [
+  deepseekV2,
+  deepseekV3,
+  deepseekV32,
+  glmMoeDsa,
+  glm4MoeLite,
   mistral4,
-  longcat_flash: longcatFlash,
-  // MiniCPM3-4B.
+  longcatFlash,
   minicpm3,
-  // Youtu-LLM-2B, which was first published with code of its own under the other name.
   youtu,
-  youtu_llm: youtu,
-};
-
-/** What others derive models from, and name in `architectures` beside a `model_type` of their own: one that is known. */
-const ARCHITECTURES: Readonly<Record<string, string>> = {
-  DeepseekV2ForCausalLM: "deepseek_v2",
-  DeepseekV3ForCausalLM: "deepseek_v3",
-  DeepseekV32ForCausalLM: "deepseek_v32",
-  GlmMoeDsaForCausalLM: "glm_moe_dsa",
-  Glm4MoeLiteForCausalLM: "glm4_moe_lite",
-  Mistral4ForCausalLM: "mistral4",
-  LongcatFlashForCausalLM: "longcat_flash",
-  MiniCPM3ForCausalLM: "minicpm3",
-  YoutuForCausalLM: "youtu",
-};
+];
 
 /** `model_type` values this version can run, those of wrappers among them. */
-export const SUPPORTED_MODEL_TYPES: readonly string[] = [...Object.keys(FAMILIES), ...WRAPPERS];
+export const SUPPORTED_MODEL_TYPES: readonly string[] = [...FAMILIES.flatMap(({ modelTypes }) => modelTypes), ...WRAPPERS];
 
 /** An object of `config.json` that describes a model. */
 interface Described {
@@ -80,7 +59,8 @@ export function parseModelConfig(text: string, file: string): ModelSpec {
   const inner = object.safeParse(whole.text_config);
   if (!inner.success) throw invalid(file, "text_config", "is missing; it describes the text model");
   const described = { config: textConfig(whole, inner.data), path: "text_config.", file };
-  return { ...readFamily(modelTypeOf(described), described), tensorPrefix: WRAPPED_PREFIX };
+  const spec = readFamily(modelTypeOf(described), described);
+  return { ...spec, tensorNames: prefixed(spec.tensorNames, WRAPPED_PREFIX) };
 }
 
 function modelTypeOf({ config: { model_type: modelType }, path, file }: Described): string {
@@ -91,7 +71,7 @@ function modelTypeOf({ config: { model_type: modelType }, path, file }: Describe
 function readFamily(modelType: string, { config, path, file }: Described): ModelSpec {
   const known = modelType.toLowerCase();
   const isRefused = Object.hasOwn(REFUSED, known);
-  const family = familyOf(modelType) ?? (isRefused ? undefined : familyOf(derivedFrom(config)));
+  const family = familyOf(modelType) ?? (isRefused ? undefined : originOf(config));
   if (family === undefined) {
     const missing = isRefused ? `: it ${REFUSED[known]}, which is missing here` : "";
     throw new LatentmeshError(
@@ -103,7 +83,7 @@ function readFamily(modelType: string, { config, path, file }: Described): Model
     );
   }
   try {
-    return family(config);
+    return family.read(config);
   } catch (error) {
     if (error instanceof FieldError) throw invalid(file, path + error.field, error.message);
     if (error instanceof z.ZodError) {
@@ -115,14 +95,14 @@ function readFamily(modelType: string, { config, path, file }: Described): Model
   }
 }
 
-function familyOf(modelType: string | undefined): Family | undefined {
-  return modelType !== undefined && Object.hasOwn(FAMILIES, modelType) ? FAMILIES[modelType] : undefined;
+function familyOf(modelType: string): Family | undefined {
+  return FAMILIES.find(({ modelTypes }) => modelTypes.includes(modelType));
 }
 
-/** The `model_type` of the architecture that a file names. */
-function derivedFrom({ architectures }: Described["config"]): string | undefined {
+/** The family whose architecture a file names. */
+function originOf({ architectures }: Described["config"]): Family | undefined {
   const name: unknown = Array.isArray(architectures) ? architectures[0] : undefined;
-  return typeof name === "string" && Object.hasOwn(ARCHITECTURES, name) ? ARCHITECTURES[name] : undefined;
+  return typeof name === "string" ? FAMILIES.find((family) => family.architectures.includes(name)) : undefined;
 }
 
 const object = z.record(z.string(), z.unknown());

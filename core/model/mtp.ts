@@ -1,6 +1,6 @@
 /**
  * The multi-token-prediction layer of a checkpoint (DeepSeek-V3 technical report, arXiv 2412.19437, section 2.2): one more layer behind the model's own, which guesses
- * the token after the next from the embedding of the next and the hidden state that chose it.
+ * the token after the next from the embedding of the next and the hidden state that chose it. Its vocabulary projection and embedding table are the model's own.
  *
  * @module
  */
@@ -8,32 +8,11 @@ import { LatentmeshError } from "../errors.ts";
 import type { Speculation } from "../speculation/speculation.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { ModelSpec } from "./spec.ts";
-
-/** What the names of its tensors begin with, or are but for `.weight`, where it differs from other layers. */
-export interface MtpNames {
-  /** Norm of the embedding, and of the hidden state. */
-  readonly embeddingNorm: string;
-  readonly hiddenNorm: string;
-  /** [D, 2 D]: of both, the embedding first. */
-  readonly projection: string;
-  /** Norm before the vocabulary projection, which is the model's own, as the embedding table is. */
-  readonly finalNorm: string;
-}
-
-/** Names of the first such layer. */
-export function mtpNames({ tensorPrefix, layers }: Pick<ModelSpec, "tensorPrefix" | "layers">): MtpNames {
-  const layer = `${tensorPrefix}model.layers.${layers}`;
-  return {
-    embeddingNorm: `${layer}.enorm`,
-    hiddenNorm: `${layer}.hnorm`,
-    projection: `${layer}.eh_proj`,
-    finalNorm: `${layer}.shared_head.norm`,
-  };
-}
+import { tensorName } from "./tensor_names.ts";
 
 /** Whether a checkpoint has one: config.json may say so of files that were saved without. */
-function hasMtp(spec: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
-  return spec.mtpLayers > 0 && spec.moe?.shortcut !== true && spec.indexer === null && checkpoint.has(`${mtpNames(spec).projection}.weight`);
+function hasMtp({ mtpLayers, moe, indexer, layers, tensorNames }: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
+  return mtpLayers > 0 && moe?.shortcut !== true && indexer === null && checkpoint.has(tensorName(tensorNames, "mtpProjection", { layer: layers }));
 }
 
 /**

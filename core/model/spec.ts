@@ -6,6 +6,7 @@
  */
 
 import type { Int4Spec } from "./int4/int4_spec.ts";
+import type { TensorNames } from "./tensor_names.ts";
 
 /** YaRN context extension (arXiv 2309.00071), with DeepSeek's mscale. */
 export interface YarnSpec {
@@ -109,8 +110,8 @@ export interface MoeSpec {
 export interface ModelSpec {
   /** Name of the family, for people. */
   readonly family: string;
-  /** What begins the names of all tensors, before those that are the same in all families. */
-  readonly tensorPrefix: string;
+  /** What its tensors are called. */
+  readonly tensorNames: TensorNames;
   /** Number of token ids. */
   readonly vocabSize: number;
   /** D */

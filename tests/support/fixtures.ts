@@ -8,8 +8,8 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
-import { correctionBiasName, layerNames } from "../../core/model/layer_names.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
+import { tensorName } from "../../core/model/tensor_names.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
@@ -143,7 +143,7 @@ export async function readCorrectionBiases(name: Fixture, spec: ModelSpec): Prom
   const layers = Array.from({ length: spec.layers }, (_, layer) => layer).filter((layer) => isMoeLayer(spec, layer));
   return await Promise.all(
     layers.map((layer) =>
-      moe!.correctionBias ? readVector(checkpoint, correctionBiasName(layerNames(spec, layer)), choices) : new Float32Array(choices)
+      moe!.correctionBias ? readVector(checkpoint, tensorName(spec.tensorNames, "correctionBias", { layer }), choices) : new Float32Array(choices)
     ),
   );
 }

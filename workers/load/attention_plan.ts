@@ -8,6 +8,7 @@ import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { type MatrixSelection, MatrixSource, type Range, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { cachedLayers, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { tensorName, type TensorRole } from "../../core/model/tensor_names.ts";
 import type { LayerBasis } from "../../core/tpla/basis.ts";
 import { basisFactors, columnIndices, type RankShape } from "../../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
@@ -78,73 +79,72 @@ export class AttentionPlan {
   }
 
   /** @param uncut what another shard of the same rank has of the layer already */
-  layer(prefix: string, index: number, uncut?: UncutWeights): AttentionWeights {
+  layer(layer: number, uncut?: UncutWeights): AttentionWeights {
     const { hiddenSize: D, heads, latentWidth, valueWidth, queryRank, rope } = this.#spec;
     const width = queryWidth(this.#spec);
     const { begin, end } = this.#shape.heads;
-    const layer = (name: string, shape: readonly [number, number], selection: MatrixSelection = {}) =>
-      this.#source(`${prefix}.${name}.weight`, shape, selection);
     const headRows = { rows: [{ begin: begin * width, end: end * width }] };
-    const [upName, upColumns] = queryRank === null ? ["q_proj", D] : ["q_b_proj", queryRank];
+    const [upRole, upColumns] = queryRank === null ? ["query" as const, D] : ["queryUp" as const, queryRank];
     const queryDown = () =>
       queryRank === null ? null : {
-        matrix: this.#matrix(layer("q_a_proj", [queryRank, D])),
-        norm: this.#plan.vector(`${prefix}.q_a_layernorm.weight`, queryRank, this.#spec.queryGain),
+        matrix: this.#matrix(this.#source("queryDown", layer, [queryRank, D])),
+        norm: this.#plan.vector(this.#name("queryNorm", layer), queryRank, this.#spec.queryGain),
       };
     return {
       queryDown: uncut === undefined ? queryDown() : uncut.queryDown,
-      queryUp: this.#matrix(layer(upName, [heads * width, upColumns], headRows)),
-      indexer: uncut === undefined ? this.#indexer(`${prefix}.indexer`, index) : uncut.indexer,
-      kvDown: uncut?.kvDown ?? this.#matrix(layer("kv_a_proj_with_mqa", [latentWidth + rope.width, D])),
-      ...(this.#bases === null ? this.#latentsAsStored(prefix) : this.#latentsUnderBasis(prefix, index)),
-      output: this.#matrix(layer("o_proj", [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } })),
+      queryUp: this.#matrix(this.#source(upRole, layer, [heads * width, upColumns], headRows)),
+      indexer: uncut === undefined ? this.#indexer(layer) : uncut.indexer,
+      kvDown: uncut?.kvDown ?? this.#matrix(this.#source("latentDown", layer, [latentWidth + rope.width, D])),
+      ...(this.#bases === null ? this.#latentsAsStored(layer) : this.#latentsUnderBasis(layer)),
+      output: this.#matrix(
+        this.#source("attentionOutput", layer, [D, heads * valueWidth], { columns: { begin: begin * valueWidth, end: end * valueWidth } }),
+      ),
     };
   }
 
   /** Scores tell tokens apart by little: what is small, keys' projection and what heads are weighed by, is kept as it is stored. */
-  #indexer(prefix: string, layer: number): IndexerWeights | null {
+  #indexer(layer: number): IndexerWeights | null {
     const { indexer, hiddenSize: D, queryRank } = this.#spec;
     if (indexer === null || !indexer.chooses[layer]) return null;
     const { heads, width } = indexer;
-    const source = (name: string, shape: readonly [number, number]) => this.#source(`${prefix}.${name}.weight`, shape);
     return {
-      queryUp: this.#matrix(source("wq_b", [heads * width, queryRank!])),
-      key: this.#plan.stack([[source("wk", [width, D])]], "keep"),
-      keyGain: this.#plan.vector(`${prefix}.k_norm.weight`, width),
-      keyBias: this.#plan.vector(`${prefix}.k_norm.bias`, width),
-      headWeights: this.#plan.stack([[source("weights_proj", [heads, D])]], "keep"),
+      queryUp: this.#matrix(this.#source("indexerQueryUp", layer, [heads * width, queryRank!])),
+      key: this.#plan.stack([[this.#source("indexerKey", layer, [width, D])]], "keep"),
+      keyGain: this.#plan.vector(this.#name("indexerKeyGain", layer), width),
+      keyBias: this.#plan.vector(this.#name("indexerKeyBias", layer), width),
+      headWeights: this.#plan.stack([[this.#source("indexerHeadWeights", layer, [heads, D])]], "keep"),
     };
   }
 
   /** W_UK (or W_UV) of this rank's heads. */
-  #upProjection(prefix: string, part: "key" | "value"): MatrixSource {
+  #upProjection(layer: number, part: "key" | "value"): MatrixSource {
     const { heads, latentWidth, nopeWidth, valueWidth } = this.#spec;
     const perHead = nopeWidth + valueWidth;
     const [first, last] = part === "key" ? [0, nopeWidth] : [nopeWidth, perHead];
     const { begin, end } = this.#shape.heads;
     const rows = Array.from({ length: end - begin }, (_, h): Range => ({ begin: (begin + h) * perHead + first, end: (begin + h) * perHead + last }));
-    return this.#source(`${prefix}.kv_b_proj.weight`, [heads * perHead, latentWidth], { rows });
+    return this.#source("latentUp", layer, [heads * perHead, latentWidth], { rows });
   }
 
   /** Latents are cached times the norm's gain, which leaves the projections as they are in the file. */
-  #latentsAsStored(prefix: string): LatentWeights {
+  #latentsAsStored(layer: number): LatentWeights {
     return {
-      basis: this.#plan.vector(`${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth, this.#spec.latentGain),
+      basis: this.#plan.vector(this.#name("latentNorm", layer), this.#spec.latentWidth, this.#spec.latentGain),
       slicedNorm: null,
-      keyUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "key"))),
-      valueUp: this.#headStack(this.#matrix(this.#upProjection(prefix, "value"))),
+      keyUp: this.#headStack(this.#matrix(this.#upProjection(layer, "key"))),
+      valueUp: this.#headStack(this.#matrix(this.#upProjection(layer, "value"))),
     };
   }
 
   /** W' = W diag(gain) A⁻ᵀ, of which only this rank's columns are kept. It is no longer what the file holds, see {@link UploadPlan.computedMatrix}. */
-  #latentsUnderBasis(prefix: string, layer: number): LatentWeights {
+  #latentsUnderBasis(layer: number): LatentWeights {
     const { latentWidth } = this.#spec;
     const { keyColumns, valueColumns } = this.#shape.latents[layer];
     const keys = columnIndices(keyColumns);
-    const basis = this.#plan.buffer(`${prefix} basis`, keys.length * latentWidth * 4);
+    const basis = this.#plan.buffer(`basis of layer ${layer}`, keys.length * latentWidth * 4);
     const changed = (part: "key" | "value", columns: readonly number[]) => {
-      const compute = (target: BasisChangeTarget | null) => this.#changeBasis(prefix, layer, { part, columns, target });
-      return this.#headStack(this.#plan.computedMatrix(this.#upProjection(prefix, part), columns.length, compute));
+      const compute = (target: BasisChangeTarget | null) => this.#changeBasis(layer, { part, columns, target });
+      return this.#headStack(this.#plan.computedMatrix(this.#upProjection(layer, part), columns.length, compute));
     };
     this.#plan.computed.push({ storedBytes: 0, run: () => Promise.resolve(this.#writeBasis(basis, layer, keys)) });
     return {
@@ -165,13 +165,12 @@ export class AttentionPlan {
   }
 
   async #changeBasis(
-    prefix: string,
     layer: number,
     { part, columns, target }: { readonly part: "key" | "value"; readonly columns: readonly number[]; readonly target: BasisChangeTarget | null },
   ): Promise<Float32Array<ArrayBuffer> | null> {
-    const gain = await readVector(this.#checkpoint, `${prefix}.kv_a_layernorm.weight`, this.#spec.latentWidth, this.#spec.latentGain);
+    const gain = await readVector(this.#checkpoint, this.#name("latentNorm", layer), this.#spec.latentWidth, this.#spec.latentGain);
     const factors = basisFactors(gain, this.#bases![layer].inverse, columns, part === "key" ? this.#keyScale : 1);
-    return await this.#basisChange!.multiply(await readMatrix(this.#upProjection(prefix, part)), factors, target);
+    return await this.#basisChange!.multiply(await readMatrix(this.#upProjection(layer, part)), factors, target);
   }
 
   /** d_c times the share of the latent's variance that some directions have. */
@@ -181,8 +180,13 @@ export class AttentionPlan {
     return this.#spec.latentWidth * directions.reduce((sum, direction) => sum + eigenvalues[direction], 0) / total;
   }
 
-  #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
-    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block, int4: this.#spec.int4 });
+  #name(role: TensorRole, layer: number): string {
+    return tensorName(this.#spec.tensorNames, role, { layer });
+  }
+
+  #source(role: TensorRole, layer: number, shape: readonly [rows: number, columns: number], selection: MatrixSelection = {}): MatrixSource {
+    const { fp8Block, int4 } = this.#spec;
+    return new MatrixSource(this.#checkpoint, this.#name(role, layer), shape, { ...selection, fp8Block, int4 });
   }
 
   #matrix(source: MatrixSource): DeviceMatrix {
@@ -193,7 +197,10 @@ export class AttentionPlan {
   #headStack(matrix: DeviceMatrix): DeviceMatrix {
     const heads = this.#shape.heads.end - this.#shape.heads.begin;
     if (matrix.parts.length > 1) {
-      throw new LatentmeshError("out_of_memory", `kv_b_proj does not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`);
+      throw new LatentmeshError(
+        "out_of_memory",
+        `Projections from latents to keys and values do not fit one binding of ${this.#device.limits.maxBindingBytes} bytes on this device`,
+      );
     }
     return { ...matrix, outputs: matrix.outputs / heads, matrices: heads, parts: [{ ...matrix.parts[0], first: 0, count: heads }] };
   }

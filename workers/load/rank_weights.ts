@@ -5,12 +5,11 @@
  */
 import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import { invariant } from "../../core/errors.ts";
-import { correctionBiasName, type LayerNames, layerNames } from "../../core/model/layer_names.ts";
-import { mtpNames } from "../../core/model/mtp.ts";
 import { type MatrixSelection, MatrixSource, type Range, type WeightPolicy } from "../../core/model/matrix_source.ts";
 import { isMoeLayer, type ModelSpec, type MoeSpec } from "../../core/model/spec.ts";
+import { type FeedForwardBlock, tensorName, type TensorPlace, type TensorRole } from "../../core/model/tensor_names.ts";
 import { partition, type RankShape, rankSpec, UNCUT } from "../../core/tpla/partition.ts";
-import type { Device } from "../../kernels/device/device.ts";
+import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { AttentionPlan, type LoadShard } from "./attention_plan.ts";
 import { upload, type UploadOptions } from "./upload.ts";
 import { UploadPlan } from "./upload_plan.ts";
@@ -84,20 +83,18 @@ export class RankWeights {
 
   /** Allocates everything. @returns the weights of the shard, and of the one beside it, if there is one */
   plan(): ModelWeights[] {
-    const { hiddenSize, vocabSize, tieEmbeddings, tensorPrefix } = this.#spec;
-    const embeddingName = `${tensorPrefix}model.embed_tokens.weight`;
-    const embedding = this.#matrix([this.#source(embeddingName, [vocabSize, hiddenSize])], "keep");
+    const { hiddenSize, vocabSize, tieEmbeddings } = this.#spec;
+    const embedding = this.#matrix([this.#source("embedding", [vocabSize, hiddenSize])], "keep");
     const layers = Array.from({ length: this.#spec.layers }, (_, layer) => this.#layer(layer));
     const mtp = this.#spec.mtp ? this.#mtp() : null;
     // Logits are linear in what the final norm gives.
-    const finalNorm = this.#plan.vector(`${tensorPrefix}model.norm.weight`, hiddenSize, this.#spec.logitScale);
+    const finalNorm = this.#vector("finalNorm", hiddenSize, { scale: this.#spec.logitScale });
     const rows = this.#shape.vocabulary;
     const whole = rows.end - rows.begin === vocabSize;
-    const ownHead = `${tensorPrefix}lm_head.weight`;
     // A projection that is in the file is taken whatever config.json says, as transformers does.
-    const tied = tieEmbeddings && !this.#checkpoint.has(ownHead);
-    const headName = tied ? embeddingName : ownHead;
-    const head = tied && whole ? embedding : this.#matrix([this.#source(headName, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
+    const tied = tieEmbeddings && !this.#checkpoint.has(this.#name("head"));
+    const headRole = tied ? "embedding" : "head";
+    const head = tied && whole ? embedding : this.#matrix([this.#source(headRole, [vocabSize, hiddenSize], { rows: [rows] })], "keep");
     this.#tables = [{ matrix: embedding, first: 0 }, ...(tied && !whole ? [{ matrix: head, first: rows.begin }] : [])];
     return this.#shards.map(({ shard: { shape, bases } }, i) => ({
       spec: rankSpec(this.#spec, shape),
@@ -117,16 +114,15 @@ export class RankWeights {
   }
 
   /** A layer as each shard has it. */
-  #layer(index: number): LayerWeights[] {
-    const names = layerNames(this.#spec, index);
+  #layer(layer: number): LayerWeights[] {
     const { hiddenSize, denseWidth, moe } = this.#spec;
     const [own, ...others] = this.#shards;
-    const attentionNorm = this.#plan.vector(`${names.attentionNorm}.weight`, hiddenSize);
-    const attention = own.attention.layer(names.attention, index);
-    const beside = others.map((other) => other.attention.layer(names.attention, index, attention));
-    const feedForwardNorm = this.#plan.vector(`${names.feedForwardNorm}.weight`, hiddenSize);
-    const dense = () => this.#feedForward([names.dense], denseWidth, this.#shape.dense);
-    const experts = isMoeLayer(this.#spec, index) ? this.#moe(names) : null;
+    const attentionNorm = this.#vector("attentionNorm", hiddenSize, { layer });
+    const attention = own.attention.layer(layer);
+    const beside = others.map((other) => other.attention.layer(layer, attention));
+    const feedForwardNorm = this.#vector("feedForwardNorm", hiddenSize, { layer });
+    const dense = () => this.#feedForward("dense", [{ layer }], { width: denseWidth, kept: this.#shape.dense });
+    const experts = isMoeLayer(this.#spec, layer) ? this.#moe(layer) : null;
     const blocks = moe?.shortcut === true ? { feedForward: dense(), shortcut: experts } : { feedForward: experts ?? dense(), shortcut: null };
     return [attention, ...beside].map((attention) => ({ attentionNorm, attention, feedForwardNorm, ...blocks }));
   }
@@ -134,62 +130,82 @@ export class RankWeights {
   /** The layer that drafts, as each shard has it, and what all have in common. Its embedding table and vocabulary projection are copies of the model's. */
   #mtp(): { readonly layer: LayerWeights[]; readonly own: Omit<MtpWeights, "layer"> } {
     const { hiddenSize: D, layers } = this.#spec;
-    const names = mtpNames(this.#spec);
-    const norm = (name: string) => this.#plan.vector(`${name}.weight`, D);
+    const place = { layer: layers };
     const own = {
-      embeddingNorm: norm(names.embeddingNorm),
-      hiddenNorm: norm(names.hiddenNorm),
-      projection: this.#matrix([this.#source(`${names.projection}.weight`, [D, 2 * D])]),
-      finalNorm: norm(names.finalNorm),
+      embeddingNorm: this.#vector("mtpEmbeddingNorm", D, place),
+      hiddenNorm: this.#vector("mtpHiddenNorm", D, place),
+      projection: this.#matrix([this.#source("mtpProjection", [D, 2 * D], place)]),
+      finalNorm: this.#vector("mtpFinalNorm", D, place),
     };
     return { layer: this.#layer(layers), own };
   }
 
-  #moe(names: LayerNames): MoeWeights {
+  #moe(layer: number): MoeWeights {
     const moe = this.#spec.moe!;
-    const prefix = names.moe;
     const choices = moe.experts + moe.identityExperts;
-    const experts = Array.from({ length: moe.experts }, (_, e) => `${prefix}.experts.${e}`);
+    const experts = Array.from({ length: moe.experts }, (_, expert) => ({ layer, expert }));
     return {
-      router: this.#matrix([this.#source(`${names.router}.weight`, [choices, this.#spec.hiddenSize])], "keep"),
+      router: this.#matrix([this.#source("router", [choices, this.#spec.hiddenSize], { layer })], "keep"),
       correctionBias: moe.correctionBias
-        ? this.#plan.vector(correctionBiasName(names), choices)
+        ? this.#vector("correctionBias", choices, { layer })
         : this.#device.createBuffer("no correction bias", choices * 4),
-      experts: this.#checkpoint.has(`${prefix}.experts.gate_up_proj`)
-        ? this.#stackedExperts(`${prefix}.experts`, moe)
-        : this.#feedForward(experts, moe.expertWidth, this.#shape.expert),
-      shared: moe.sharedWidth === 0 ? null : this.#feedForward([`${prefix}.shared_experts`], moe.sharedWidth, this.#shape.shared),
+      experts: this.#checkpoint.has(this.#name("stackedGateUp", { layer }))
+        ? this.#stackedExperts(layer, moe)
+        : this.#feedForward("expert", experts, { width: moe.expertWidth, kept: this.#shape.expert }),
+      shared: moe.sharedWidth === 0 ? null : this.#feedForward("shared", [{ layer }], { width: moe.sharedWidth, kept: this.#shape.shared }),
     };
   }
 
   /** This rank's columns of experts that the file has one after the other, gate and up together. */
-  #stackedExperts(prefix: string, { experts, expertWidth: width }: MoeSpec): FeedForwardWeights {
+  #stackedExperts(layer: number, { experts, expertWidth: width }: MoeSpec): FeedForwardWeights {
     const D = this.#spec.hiddenSize;
     const { begin, end } = this.#shape.expert;
     const each = <T>(make: (expert: number) => T) => Array.from({ length: experts }, (_, expert) => make(expert));
     const gateUp = each((expert) => {
       const rows = [2 * expert * width, (2 * expert + 1) * width].map((first): Range => ({ begin: first + begin, end: first + end }));
-      return [this.#source(`${prefix}.gate_up_proj`, [experts, 2 * width, D], { rows })];
+      return [this.#source("stackedGateUp", [experts, 2 * width, D], { layer, rows })];
     });
     const down = each((expert) => [
-      this.#source(`${prefix}.down_proj`, [experts, D, width], { rows: [{ begin: expert * D, end: (expert + 1) * D }], columns: { begin, end } }),
+      this.#source("stackedDown", [experts, D, width], { layer, rows: [{ begin: expert * D, end: (expert + 1) * D }], columns: { begin, end } }),
     ]);
     return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
   /** This rank's columns of one feed-forward layer, or of a stack of them. */
-  #feedForward(prefixes: readonly string[], width: number, kept: Range): FeedForwardWeights {
+  #feedForward(
+    block: FeedForwardBlock,
+    places: readonly TensorPlace[],
+    { width, kept }: { readonly width: number; readonly kept: Range },
+  ): FeedForwardWeights {
     const D = this.#spec.hiddenSize;
-    const gateUp = prefixes.map((prefix) => [
-      this.#source(`${prefix}.gate_proj.weight`, [width, D], { rows: [kept] }),
-      this.#source(`${prefix}.up_proj.weight`, [width, D], { rows: [kept] }),
+    const gateUp = places.map((place) => [
+      this.#source(`${block}Gate`, [width, D], { ...place, rows: [kept] }),
+      this.#source(`${block}Up`, [width, D], { ...place, rows: [kept] }),
     ]);
-    const down = prefixes.map((prefix) => [this.#source(`${prefix}.down_proj.weight`, [D, width], { columns: kept })]);
+    const down = places.map((place) => [this.#source(`${block}Down`, [D, width], { ...place, columns: kept })]);
     return { gateUp: this.#plan.stack(gateUp), down: this.#plan.stack(down) };
   }
 
-  #source(name: string, shape: ConstructorParameters<typeof MatrixSource>[2], selection: MatrixSelection = {}): MatrixSource {
-    return new MatrixSource(this.#checkpoint, name, shape, { ...selection, fp8Block: this.#spec.fp8Block, int4: this.#spec.int4 });
+  #name(role: TensorRole, place?: TensorPlace): string {
+    return tensorName(this.#spec.tensorNames, role, place);
+  }
+
+  /** @param options which one, and what its values are multiplied by */
+  #vector(role: TensorRole, length: number, { scale, ...place }: TensorPlace & { readonly scale?: number }): DeviceBuffer {
+    return this.#plan.vector(this.#name(role, place), length, scale);
+  }
+
+  #source(
+    role: TensorRole,
+    shape: ConstructorParameters<typeof MatrixSource>[2],
+    { rows, columns, ...place }: MatrixSelection & TensorPlace = {},
+  ): MatrixSource {
+    return new MatrixSource(this.#checkpoint, this.#name(role, place), shape, {
+      rows,
+      columns,
+      fp8Block: this.#spec.fp8Block,
+      int4: this.#spec.int4,
+    });
   }
 
   #matrix(sources: readonly MatrixSource[], policy?: WeightPolicy): DeviceMatrix {

@@ -6,12 +6,12 @@
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { mapLimited } from "../../core/limited.ts";
-import { layerNames } from "../../core/model/layer_names.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
 import { readConfigText } from "../../core/model_package.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
+import { tensorName, type TensorRole } from "../../core/model/tensor_names.ts";
 import type { CalibratedBasis } from "../../core/tpla/basis_file.ts";
 import type { WidthBudget } from "../../core/tpla/chosen_widths.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
@@ -199,12 +199,12 @@ function sizesOf({ hiddenSize, heads, latentWidth, rope: { width: ropeWidth }, n
 /** What a layer's basis depends on. */
 async function layerWeights(checkpoint: Checkpoint, spec: ModelSpec, layer: number): Promise<AttentionWeights> {
   const { hiddenSize, heads, latentWidth, latentGain, nopeWidth, valueWidth, fp8Block, int4 } = spec;
-  const prefix = layerNames(spec, layer).attention;
-  const matrix = (name: string, shape: readonly [number, number]) =>
-    readMatrix(new MatrixSource(checkpoint, `${prefix}.${name}.weight`, shape, { fp8Block, int4 }));
+  const name = (role: TensorRole) => tensorName(spec.tensorNames, role, { layer });
+  const matrix = (role: TensorRole, shape: readonly [number, number]) =>
+    readMatrix(new MatrixSource(checkpoint, name(role), shape, { fp8Block, int4 }));
   return {
-    gain: Float32Array.from(await readVector(checkpoint, `${prefix}.kv_a_layernorm.weight`, latentWidth, latentGain)),
-    up: await matrix("kv_b_proj", [heads * (nopeWidth + valueWidth), latentWidth]),
-    output: await matrix("o_proj", [hiddenSize, heads * valueWidth]),
+    gain: Float32Array.from(await readVector(checkpoint, name("latentNorm"), latentWidth, latentGain)),
+    up: await matrix("latentUp", [heads * (nopeWidth + valueWidth), latentWidth]),
+    output: await matrix("attentionOutput", [hiddenSize, heads * valueWidth]),
   };
 }

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import type { Family } from "./family.ts";
 import { requireField } from "./field_checks.ts";
 import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
@@ -14,8 +15,10 @@ const schema = z.object({
   scoring_func: z.string().nullish(),
 });
 
-/** `model_type: deepseek_v2` → spec. */
-export function deepseekV2(config: unknown): ModelSpec {
+/** DeepSeek-V2. */
+export const deepseekV2: Family = { modelTypes: ["deepseek_v2"], architectures: ["DeepseekV2ForCausalLM"], read };
+
+function read(config: unknown): ModelSpec {
   const fields = schema.parse(config);
   const scoring = fields.scoring_func ?? "softmax";
   requireField(scoring === "softmax", "scoring_func", `is "${scoring}"; deepseek_v2 routes by "softmax"`);

@@ -1,61 +1,14 @@
 /**
- * DeepSeek-V3, R1, Kimi-K2, Moonlight and JoyAI-LLM-Flash, and GLM-4.7-Flash: sigmoid routing in node groups, chosen with a learnt correction bias.
+ * DeepSeek-V3 and R1, and what has its architecture with other sizes.
  *
  * @module
  */
-import { z } from "zod";
-import type { ModelSpec } from "../spec.ts";
-import { flag, requireField } from "./field_checks.ts";
-import { COMMON_FIELDS, commonSpec } from "./fields.ts";
+import type { Family } from "./family.ts";
+import { sigmoidRouted } from "./sigmoid_routing.ts";
 
-const groupCount = z.int().positive().max(1024);
-
-const schema = z.object({
-  ...COMMON_FIELDS,
-  n_group: groupCount,
-  topk_group: groupCount,
-  rope_interleave: z.boolean().nullish(),
-  topk_method: z.string().nullish(),
-  scoring_func: z.string().nullish(),
-});
-
-/** `model_type: deepseek_v3` (and `kimi_k2`, `joyai_llm_flash`) → spec. */
-export function deepseekV3(config: unknown): ModelSpec {
-  return sigmoidRouted("deepseek_v3", config, 2.5);
-}
-
-/** `model_type: glm4_moe_lite` → spec: the architecture of DeepSeek-V3, with values that are wider than keys without position. */
-export function glm4MoeLite(config: unknown): ModelSpec {
-  checkLayerTypes(config);
-  return sigmoidRouted("glm4_moe_lite", config, 1.8);
-}
-
-/** Refuses layers that are not dense up to `first_k_dense_replace` and have experts from there on. @throws {FieldError} */
-export function checkLayerTypes(config: unknown): void {
-  const { mlp_layer_types: types, first_k_dense_replace: dense } = layerTypes.parse(config);
-  const isAsReplaced = types?.every((type, layer) => type === (layer < dense ? "dense" : "sparse")) ?? true;
-  requireField(isAsReplaced, "mlp_layer_types", `does not begin with first_k_dense_replace (${dense}) dense layers, all others being sparse`);
-}
-
-const layerTypes = z.object({
-  mlp_layer_types: z.array(z.string()).max(1024).nullish(),
-  first_k_dense_replace: COMMON_FIELDS.first_k_dense_replace,
-});
-
-/** Of families that route as DeepSeek-V3 does. @param routedScale where the file does not say */
-export function sigmoidRouted(family: string, config: unknown, routedScale: number): ModelSpec {
-  const fields = schema.parse(config);
-  const scoring = fields.scoring_func ?? "sigmoid";
-  requireField(scoring === "sigmoid", "scoring_func", `is "${scoring}"; ${family} routes by "sigmoid"`);
-  const method = fields.topk_method ?? "noaux_tc";
-  requireField(method === "noaux_tc", "topk_method", `is "${method}"; ${family} chooses by "noaux_tc"`);
-  return commonSpec(family, fields, { interleaved: flag(fields.rope_interleave, true) }, {
-    scoring: "sigmoid",
-    groupScore: "top2",
-    correctionBias: true,
-    normalize: flag(fields.norm_topk_prob, true),
-    routedScale: fields.routed_scaling_factor ?? routedScale,
-    groups: fields.n_group,
-    activeGroups: fields.topk_group,
-  });
-}
+/** DeepSeek-V3, R1, Moonlight, GigaChat3; Kimi-K2; JoyAI-LLM-Flash. */
+export const deepseekV3: Family = {
+  modelTypes: ["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
+  architectures: ["DeepseekV3ForCausalLM"],
+  read: (config) => sigmoidRouted("deepseek_v3", config, 2.5),
+};

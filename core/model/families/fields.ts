@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec, MoeSpec } from "../spec.ts";
+import { DEEPSEEK_NAMES } from "../tensor_names.ts";
 import { FieldError, positions, requireField, size } from "./field_checks.ts";
 import { formatsOf, quantizationField } from "./quantization.ts";
 import { ROPE_FIELDS, type RopeHabits, ropeOf } from "./rope_fields.ts";
@@ -92,7 +93,7 @@ export function denseSpec(family: string, fields: DenseFields, rope: RopeHabits)
   const { spec: ropeSpec, scaleFactor } = ropeOf(fields, rope);
   return {
     family,
-    tensorPrefix: "",
+    tensorNames: DEEPSEEK_NAMES,
     vocabSize: fields.vocab_size,
     hiddenSize: fields.hidden_size,
     layers: fields.num_hidden_layers,

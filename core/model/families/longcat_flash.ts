@@ -5,8 +5,24 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import type { Family } from "./family.ts";
 import { requireField, size } from "./field_checks.ts";
 import { COMMON_FIELDS, DENSE_FIELDS, denseSpec } from "./fields.ts";
+import { attentionNames, DEEPSEEK_NAMES, denseNames, expertNames, type TensorNames } from "../tensor_names.ts";
+
+const PAIR = "model.layers.{pair}";
+
+/** Of a pair of layers, files have one with two of everything but experts. */
+const NAMES: TensorNames = {
+  ...DEEPSEEK_NAMES,
+  attentionNorm: `${PAIR}.input_layernorm.{half}.weight`,
+  ...attentionNames(`${PAIR}.self_attn.{half}`),
+  feedForwardNorm: `${PAIR}.post_attention_layernorm.{half}.weight`,
+  ...denseNames(`${PAIR}.mlps.{half}`),
+  ...expertNames(`${PAIR}.mlp`),
+  router: `${PAIR}.mlp.router.classifier.weight`,
+  correctionBias: `${PAIR}.mlp.router.e_score_correction_bias`,
+};
 
 const schema = z.object({
   ...DENSE_FIELDS,
@@ -29,8 +45,10 @@ const schema = z.object({
   attention_method: z.string().nullish(),
 });
 
-/** `model_type: longcat_flash` → spec. */
-export function longcatFlash(config: unknown): ModelSpec {
+/** LongCat-Flash. */
+export const longcatFlash: Family = { modelTypes: ["longcat_flash"], architectures: ["LongcatFlashForCausalLM"], read };
+
+function read(config: unknown): ModelSpec {
   const fields = schema.parse(config);
   const { n_routed_experts: experts, moe_topk: activeExperts, zero_expert_num: zeros, num_layers: pairs, hidden_size: D } = fields;
   requireField(activeExperts <= experts, "moe_topk", `is ${activeExperts}, more than n_routed_experts (${experts})`);
@@ -53,6 +71,7 @@ export function longcatFlash(config: unknown): ModelSpec {
   });
   return {
     ...spec,
+    tensorNames: NAMES,
     queryGain: Math.sqrt(D / fields.q_lora_rank),
     latentGain: Math.sqrt(D / fields.kv_lora_rank),
     moe: {

@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import type { Family } from "./family.ts";
 import { requireField } from "./field_checks.ts";
 import { DENSE_FIELDS, denseSpec, NO_EXPERTS, noExperts } from "./fields.ts";
 
@@ -20,13 +21,14 @@ const schema = z.object({
   dim_model_base: DENSE_FIELDS.hidden_size.nullable(),
 });
 
+/** MiniCPM3-4B. */
+export const minicpm3: Family = { modelTypes: ["minicpm3"], architectures: ["MiniCPM3ForCausalLM"], read };
+
 /**
- * `model_type: minicpm3` → spec.
- *
  * Each block's output is added to the residual stream times r = scale_depth / √layers. What is computed here is the stream divided by r, to which outputs are added
  * as they are: embeddings enter it times scale_emb / r, and all that reads it is a norm, which gives the same for x / r as for x where its epsilon is divided by r².
  */
-export function minicpm3(config: unknown): ModelSpec {
+function read(config: unknown): ModelSpec {
   const { v_head_dim: valueWidth, ...fields } = schema.parse(config);
   noExperts("minicpm3", fields);
   const { hidden_size: D, num_attention_heads: heads, num_hidden_layers: layers } = fields;

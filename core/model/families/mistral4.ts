@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import type { Family } from "./family.ts";
 import { FieldError, flag, requireField } from "./field_checks.ts";
 import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
@@ -21,8 +22,10 @@ const ropeSchema = z.object({
   original_max_position_embeddings: COMMON_FIELDS.max_position_embeddings.optional(),
 });
 
-/** `model_type: mistral4` → spec. */
-export function mistral4(config: unknown): ModelSpec {
+/** Mistral 4, its text model. */
+export const mistral4: Family = { modelTypes: ["mistral4"], architectures: ["Mistral4ForCausalLM"], read };
+
+function read(config: unknown): ModelSpec {
   const fields = schema.parse(config);
   const name = fields.rope_parameters != null ? "rope_parameters" : "rope_scaling";
   const { [name]: rope } = z.object({ [name]: ropeSchema.nullish() }).parse(config);

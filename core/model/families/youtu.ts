@@ -5,13 +5,16 @@
  */
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
+import type { Family } from "./family.ts";
 import { flag } from "./field_checks.ts";
 import { DENSE_FIELDS, denseSpec, NO_EXPERTS, noExperts } from "./fields.ts";
 
 const schema = z.object({ ...DENSE_FIELDS, ...NO_EXPERTS, rope_interleave: z.boolean().nullish(), pad_token_id: DENSE_FIELDS.bos_token_id });
 
-/** `model_type: youtu` → spec. */
-export function youtu(config: unknown): ModelSpec {
+/** Youtu-LLM-2B, which was first published with code of its own under the second name. */
+export const youtu: Family = { modelTypes: ["youtu", "youtu_llm"], architectures: ["YoutuForCausalLM"], read };
+
+function read(config: unknown): ModelSpec {
   const fields = schema.parse(config);
   noExperts("youtu", fields);
   const spec = denseSpec("youtu", { ...fields, tie_word_embeddings: fields.tie_word_embeddings ?? true }, {

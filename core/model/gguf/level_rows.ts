@@ -8,12 +8,13 @@ import { type Checkpoint, type FileRange, requireTensorShape } from "../checkpoi
 import type { Int4Rows, Int4Tensor } from "../int4/int4_tensor.ts";
 import type { Scaling } from "../packing.ts";
 import { allocateLevels, BLOCK_FORMS, type BlockLevels, readLevels } from "./block_levels.ts";
+import { isLatentUp } from "./stored_tensors.ts";
 import { type GgufBlockType, ggufBytes, isBlockType } from "./tensor_types.ts";
 
 /** A matrix in blocks; null if it is stored otherwise. @throws {LatentmeshError} `invalid_checkpoint` if it has another shape */
 export function openLevels(checkpoint: Checkpoint, name: string, sizes: readonly [rows: number, columns: number]): Int4Tensor | null {
   // What makes keys and values of latents is little, and kernels of its own read it, of which none knows all of these forms.
-  if (!checkpoint.has(name) || name.endsWith(".kv_b_proj.weight")) return null;
+  if (!checkpoint.has(name) || isLatentUp(name)) return null;
   const { dtype } = checkpoint.info(name);
   return isBlockType(dtype) ? new LevelRows(checkpoint, name, { type: dtype, sizes }) : null;
 }

@@ -44,10 +44,17 @@ export function ggufTensors(file: string, spec: ModelSpec, found: ReadonlyMap<st
   return stored;
 }
 
-/** What keys, or values, are made of latents by, where the two are not in one tensor: [heads, latents, width], or [heads, width, latents]. */
-export function splitName(name: string, part: "keys" | "values"): string {
-  return name.replace(".kv_b_proj.", part === "keys" ? ".k_b_proj." : ".v_b_proj.");
+/** Whether keys and values are made of latents by a tensor, which has DeepSeek's name here, as all have. */
+export function isLatentUp(name: string): boolean {
+  return name.endsWith(LATENT_UP);
 }
+
+/** The same of keys, or values, where the two are not in one tensor: [heads, latents, width], or [heads, width, latents]. */
+export function splitName(name: string, part: "keys" | "values"): string {
+  return name.slice(0, -LATENT_UP.length) + (part === "keys" ? ".k_b_proj.weight" : ".v_b_proj.weight");
+}
+
+const LATENT_UP = ".kv_b_proj.weight";
 
 /** Both in one, as files were before llama.cpp kept latents. */
 function wholeName(name: string): string {

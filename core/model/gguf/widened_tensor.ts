@@ -8,7 +8,7 @@ import { refuseTensor, requireTensorShape } from "../checkpoint.ts";
 import { matrixLayout, unpackRow, viewsOf, type WeightFormat } from "../packing.ts";
 import type { WidenedTensor } from "../widened.ts";
 import { widenBlocks } from "./block_levels.ts";
-import { splitName } from "./stored_tensors.ts";
+import { isLatentUp, splitName } from "./stored_tensors.ts";
 import { GGUF_TENSOR_TYPES, ggufBytes, type GgufTensorType, isBlockType } from "./tensor_types.ts";
 
 /**
@@ -18,8 +18,9 @@ import { GGUF_TENSOR_TYPES, ggufBytes, type GgufTensorType, isBlockType } from "
  */
 export function openWidened(checkpoint: Checkpoint, name: string, [rows, columns]: readonly [number, number]): WidenedTensor | null {
   if (checkpoint.has(name)) return isBlockType(checkpoint.info(name).dtype) ? new BlockRows(checkpoint, name, [rows, columns]) : null;
+  if (!isLatentUp(name)) return null;
   const [keys, values] = [splitName(name, "keys"), splitName(name, "values")];
-  return keys !== name && checkpoint.has(keys) && checkpoint.has(values) ? new SplitProjection(checkpoint, { keys, values }, [rows, columns]) : null;
+  return checkpoint.has(keys) && checkpoint.has(values) ? new SplitProjection(checkpoint, { keys, values }, [rows, columns]) : null;
 }
 
 /** The type of a tensor from a GGUF file. */
@@ -69,7 +70,7 @@ class BlockRows implements WidenedTensor {
   }
 }
 
-/** Rows of `kv_b_proj`, as they are in two tensors: each head's keys, the other way round, and its values. */
+/** Rows of what makes keys and values of latents, where it is two tensors: each head's keys, the other way round, and its values. */
 class SplitProjection implements WidenedTensor {
   readonly kept: WeightFormat;
   readonly #checkpoint: Checkpoint;

@@ -7,8 +7,8 @@ import { ceilDiv } from "../../numeric.ts";
 import { leastGroup } from "../int4/int4_spec.ts";
 import type { SafetensorsDtype } from "../safetensors.ts";
 import type { ModelSpec } from "../spec.ts";
-import { INT4_EXPERT } from "./shapes.ts";
-import { tensorShapes } from "./tensor_shapes.ts";
+import type { TensorRole } from "../tensor_names.ts";
+import { modelTensors } from "./model_tensors.ts";
 import { BF16_INT4_SCALE, syntheticElements, syntheticWords } from "./weights.ts";
 
 /** Elements of a tensor, in the order of the file. */
@@ -26,10 +26,13 @@ export interface Made {
   make(elements: Elements): Uint16Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
 }
 
+/** What has four bits where a model has some. */
+const QUANTISED: readonly TensorRole[] = ["expertGate", "expertUp", "expertDown"];
+
 /** All of them, in the order of the file. */
 export function madeTensors(spec: ModelSpec, seed: number): Made[] {
-  return Array.from(tensorShapes(spec)).flatMap(([name, shape]): Made[] => {
-    if (spec.int4 === null || !INT4_EXPERT.test(name)) {
+  return modelTensors(spec).flatMap(({ name, role, shape }): Made[] => {
+    if (spec.int4 === null || !QUANTISED.includes(role)) {
       return [{ name, dtype: "BF16", shape, elementBytes: 2, make: (elements) => syntheticElements(seed, name, shape, elements) }];
     }
     const [rows, columns] = shape;

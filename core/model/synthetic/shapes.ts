@@ -178,9 +178,6 @@ export function shapeNamed(name: string): ShapeName {
   throw new LatentmeshError("invalid_config", `There is no shape "${name}"; there are ${Object.keys(SHAPES).join(", ")}`, { param: "model" });
 }
 
-/** What is quantised where {@link configOf} is asked for experts in four bits. */
-export const INT4_EXPERT = /\.mlp\.experts\.\d+\.\w+_proj\.weight$/;
-
 /** What a shape may have that it has not by itself: experts in four bits of groups, and a layer that drafts. */
 export interface ShapeOptions {
   readonly int4?: number | null;

@@ -1,10 +1,10 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertAlmostEquals, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { parseModelConfig } from "../../../core/model/config.ts";
-import { layerNames } from "../../../core/model/layer_names.ts";
 import { queryFactors } from "../../../core/model/query_factors.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { isMoeLayer } from "../../../core/model/spec.ts";
+import { isMoeLayer, type ModelSpec } from "../../../core/model/spec.ts";
+import { prefixed, tensorName } from "../../../core/model/tensor_names.ts";
 import { LONGCAT_FLASH, MISTRAL4, parse, V2_LITE, V3, YOUTU } from "../../support/published_configs.ts";
 
 const CHANNEL = { num_bits: 8, type: "float", strategy: "channel", symmetric: true };
@@ -97,14 +97,14 @@ describe("parseModelConfig", () => {
     assertEquals(parse({ ...LONGCAT_FLASH, rope_theta: undefined, rope_parameters: undefined }).rope.theta, 1e7);
     // Where transformers has written it, which counts the layers of its cache.
     assertEquals(parse({ ...LONGCAT_FLASH, num_hidden_layers: 56 }), spec);
-    assertEquals(layerNames(spec, 3), {
-      attention: "model.layers.1.self_attn.1",
-      attentionNorm: "model.layers.1.input_layernorm.1",
-      feedForwardNorm: "model.layers.1.post_attention_layernorm.1",
-      dense: "model.layers.1.mlps.1",
-      moe: "model.layers.1.mlp",
-      router: "model.layers.1.mlp.router.classifier",
-    });
+    const names = (["latentUp", "feedForwardNorm", "denseDown", "router"] as const).map((role) => tensorName(spec.tensorNames, role, { layer: 3 }));
+    assertEquals(names, [
+      "model.layers.1.self_attn.1.kv_b_proj.weight",
+      "model.layers.1.post_attention_layernorm.1.weight",
+      "model.layers.1.mlps.1.down_proj.weight",
+      "model.layers.1.mlp.router.classifier.weight",
+    ]);
+    assertEquals(tensorName(spec.tensorNames, "expertUp", { layer: 2, expert: 7 }), "model.layers.1.mlp.experts.7.up_proj.weight");
     const refused: [change: object, field: string][] = [
       [{ num_hidden_layers: 30 }, "num_hidden_layers"],
       [{ moe_topk: 600 }, "moe_topk"],
@@ -120,8 +120,10 @@ describe("parseModelConfig", () => {
 
   it("reads the text model of a wrapper, whose fields and tensors lie deeper", () => {
     const wrapped = parse({ model_type: "mistral3", vision_config: {}, text_config: MISTRAL4 });
-    assertEquals(wrapped, { ...parse(MISTRAL4), tensorPrefix: "language_model." });
-    assertEquals(parse({ model_type: "kimi_vl", vision_config: {}, text_config: V3 }), { ...parse(V3), tensorPrefix: "language_model." });
+    const behindPrefix = (spec: ModelSpec) => ({ ...spec, tensorNames: prefixed(spec.tensorNames, "language_model.") });
+    assertEquals(wrapped, behindPrefix(parse(MISTRAL4)));
+    assertEquals(tensorName(wrapped.tensorNames, "attentionNorm", { layer: 4 }), "language_model.model.layers.4.input_layernorm.weight");
+    assertEquals(parse({ model_type: "kimi_vl", vision_config: {}, text_config: V3 }), behindPrefix(parse(V3)));
     const kimi = {
       model_type: "kimi_k25",
       eos_token_id: 7,

@@ -15,7 +15,7 @@ import { deepseek2Tensors, type GgufTensorSource } from "../../../../core/model/
 import { MatrixSource, readMatrix } from "../../../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../../../core/model/spec.ts";
 import { readVector } from "../../../../core/model/stored_vector.ts";
-import { tensorShapes } from "../../../../core/model/synthetic/tensor_shapes.ts";
+import { modelTensors } from "../../../../core/model/synthetic/model_tensors.ts";
 import { roundUp } from "../../../../core/numeric.ts";
 import { readModelPackage } from "../../../../core/model_package.ts";
 import { DirectoryFiles, openModelFiles } from "../../../../workers/load/model_files.ts";
@@ -32,7 +32,7 @@ const without = ({ family: _, fp8Block: __, mtpLayers: ___, zeroToken: ____, ...
 /** Every tensor of a model, in float32. */
 async function* tensorsOf(files: ModelFiles, spec: ModelSpec): AsyncGenerator<[name: string, values: Float32Array]> {
   const checkpoint = await Checkpoint.open(files);
-  for (const [name, shape] of tensorShapes(spec)) {
+  for (const { name, shape } of modelTensors(spec)) {
     const sizes = [shape[0], shape[1]] as const;
     yield [
       name,
