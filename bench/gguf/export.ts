@@ -54,10 +54,10 @@ export async function* writeGguf(
   const [config, tokenizer] = await Promise.all(["config.json", "tokenizer.json"].map((file) => files.text(file)));
   if (config === null || tokenizer === null) throw new LatentmeshError("not_found", `${files.name} holds no config.json or no tokenizer.json`);
   const spec = parseModelConfig(config, files.name);
-  if (spec.rope.longRope !== null || !spec.rope.interleaved || spec.embeddingScale !== 1 || spec.moe?.shortcut) {
+  if (spec.rope.longRope !== null || !spec.rope.interleaved || spec.embeddingScale !== 1 || spec.moe?.shortcut || spec.moe?.outputNorm) {
     throw new LatentmeshError(
       "invalid_config",
-      `Cannot write ${files.name} as GGUF: it extends its context by LongRoPE, scales what it computes with, or has experts beside dense blocks`,
+      `Cannot write ${files.name} as GGUF: it extends its context by LongRoPE, scales what it computes with, has experts beside dense blocks, or normalises what they give`,
     );
   }
   const checkpoint = await Checkpoint.open(files);

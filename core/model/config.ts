@@ -6,6 +6,7 @@
  */
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
+import { axk1 } from "./families/axk1.ts";
 import { deepseekV2 } from "./families/deepseek_v2.ts";
 import { deepseekV3 } from "./families/deepseek_v3.ts";
 import { deepseekV32 } from "./families/deepseek_v32.ts";
@@ -28,6 +29,7 @@ const FAMILIES: readonly Family[] = [
   deepseekV32,
   glmMoeDsa,
   glm4MoeLite,
+  axk1,
   mistral4,
   longcatFlash,
   minicpm3,

@@ -12,7 +12,8 @@ import { tensorName } from "./tensor_names.ts";
 
 /** Whether a checkpoint has one: config.json may say so of files that were saved without. */
 function hasMtp({ mtpLayers, moe, indexer, layers, tensorNames }: ModelSpec, checkpoint: Pick<Checkpoint, "has">): boolean {
-  return mtpLayers > 0 && moe?.shortcut !== true && indexer === null && checkpoint.has(tensorName(tensorNames, "mtpProjection", { layer: layers }));
+  return mtpLayers > 0 && !moe?.shortcut && !moe?.outputNorm && indexer === null &&
+    checkpoint.has(tensorName(tensorNames, "mtpProjection", { layer: layers }));
 }
 
 /**
@@ -27,6 +28,8 @@ export function specFor(speculate: Speculation, spec: ModelSpec, checkpoint: Pic
       ? "its config.json names none"
       : spec.moe?.shortcut === true
       ? "those of models with shortcuts are not supported"
+      : spec.moe?.outputNorm
+      ? "those of models that normalise what experts give are not supported"
       : spec.indexer !== null
       ? "those of models with sparse attention are not supported"
       : "its files lack what config.json says there is";

@@ -104,6 +104,8 @@ export interface MoeSpec {
    * second: a shortcut around an attention.
    */
   readonly shortcut: boolean;
+  /** What experts give, the shared one among them, is normalised before it joins the residual stream. */
+  readonly outputNorm: boolean;
 }
 
 /** One multi-head-latent-attention transformer. */

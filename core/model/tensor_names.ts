@@ -73,6 +73,8 @@ export interface TensorNames {
   readonly router: string;
   /** Added to scores when experts are chosen, [experts]. */
   readonly correctionBias: string;
+  /** Of what experts give, [D]. */
+  readonly moeOutputNorm: string;
   /** Of the layer that drafts the norm of the embedding, [D], */
   readonly mtpEmbeddingNorm: string;
   /** and of the hidden state, [D]; */
@@ -151,6 +153,7 @@ export const DEEPSEEK_NAMES: TensorNames = {
   ...expertNames(`${LAYER}.mlp`),
   router: `${LAYER}.mlp.gate.weight`,
   correctionBias: `${LAYER}.mlp.gate.e_score_correction_bias`,
+  moeOutputNorm: `${LAYER}.post_mlp_layernorm.weight`,
   mtpEmbeddingNorm: `${LAYER}.enorm.weight`,
   mtpHiddenNorm: `${LAYER}.hnorm.weight`,
   mtpProjection: `${LAYER}.eh_proj.weight`,

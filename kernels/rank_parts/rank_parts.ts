@@ -69,18 +69,24 @@ export function sumRankParts(
 
 /** Binds the sum of rows on a `wasm` device. @returns the address of the sum, and what computes so many rows of it */
 export function wasmRankParts(
-  { at, allocate, share, call }: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "share" | "call">,
-  { width, ranks, rank, wire }: RankPartsConfig,
+  binding: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "share" | "call">,
+  config: RankPartsConfig,
   mostRows: number,
 ): { readonly address: number; readonly sum: (rows: number) => void } {
-  const { address } = share("summed", roundUp(mostRows * width, 4));
+  const { address } = binding.share("summed", roundUp(mostRows * config.width, 4));
+  return { address, sum: wasmSumParts(binding, config, address) };
+}
+
+/** The same into memory of the caller's. @param address with room for whole vectors of four @returns what computes so many rows */
+export function wasmSumParts(
+  { at, allocate, call }: Pick<WasmBinding<RankPartsBindings, string>, "at" | "allocate" | "call">,
+  { width, ranks, rank, wire }: RankPartsConfig,
+  address: number,
+): (rows: number) => void {
   const args = allocate(7);
   args.u32.set([at.own, at.others, address, ranks, rank, wire === "f16" ? 1 : 0]);
-  return {
-    address,
-    sum(rows) {
-      args.u32[6] = rows * width;
-      call("sum_parts", args, ceilDiv(rows * width, 1024), 1024 * ranks);
-    },
+  return (rows) => {
+    args.u32[6] = rows * width;
+    call("sum_parts", args, ceilDiv(rows * width, 1024), 1024 * ranks);
   };
 }

@@ -27,7 +27,15 @@ async function specOf(name: Fixture) {
 }
 
 describe("a cluster with exact attention", () => {
-  const models = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "mistral4-tiny", "youtu-tiny", "minicpm3-tiny", ...SPARSE_FIXTURES] as const;
+  const models = [
+    "deepseek-v2-lite-tiny",
+    "deepseek-v3-tiny",
+    "mistral4-tiny",
+    "youtu-tiny",
+    "minicpm3-tiny",
+    "axk1-tiny",
+    ...SPARSE_FIXTURES,
+  ] as const;
   for (const ranks of tested("numbers of ranks", [1, 2, 4], (ranks) => ranks === 2)) {
     const others = tested(`models over ${ranks} ranks`, models, (name) => ranks === 2 || name === "deepseek-v3-tiny");
     it(`generates the goldens of every model over ${ranks} ranks`, async () => {

@@ -45,7 +45,15 @@ describeOnDevices("engine", (kind) => {
     });
   }
 
-  const others = ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", "glm4-moe-lite-tiny", "mistral4-tiny", "youtu-tiny", "minicpm3-tiny"] as const;
+  const others = [
+    "deepseek-v2-lite-tiny",
+    "deepseek-v3-tiny",
+    "glm4-moe-lite-tiny",
+    "mistral4-tiny",
+    "youtu-tiny",
+    "minicpm3-tiny",
+    "axk1-tiny",
+  ] as const;
   for (const name of kind === "cpu" ? tested("other models", others, (name) => name === "deepseek-v3-tiny") : others) {
     it(`generates the golden of ${name} greedily`, () =>
       withEngine({ device: kind, maxBatch, model: fixtureDirectory(name) }, async (engine) => {

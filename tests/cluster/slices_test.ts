@@ -146,7 +146,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     });
   }
 
-  const models = ["deepseek-v3-tiny", "mistral3-tiny", "minicpm3-tiny", "glm4-moe-lite-tiny"] satisfies Fixture[];
+  const models = ["deepseek-v3-tiny", "mistral3-tiny", "minicpm3-tiny", "glm4-moe-lite-tiny", "axk1-tiny"] satisfies Fixture[];
   for (const name of tested("models", models, (name) => name === "deepseek-v3-tiny")) {
     it(`does so for ${name}`, () => compare(alone(ofFixture(name)), apart(ofFixture(name)), { seed: 7 }));
   }

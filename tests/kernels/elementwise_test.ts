@@ -5,6 +5,7 @@ import { basisChange } from "../../kernels/basis_change/basis_change.ts";
 import { adjustLogits } from "../../kernels/adjust_logits/adjust_logits.ts";
 import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
+import { sumParts } from "../../kernels/residual_add/sum_parts.ts";
 import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { alsoRounded } from "../../kernels/linear/also_rounded.ts";
@@ -182,6 +183,9 @@ describeOnDevices("element-wise kernels", (kind) => {
             assertEquals(summed.y.u32, normed.y.u32, `normed, rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
             const { x: added } = await runKernel(device, residualSum, config, inputs, { rows });
             assertEquals(added.u32, normed.x.u32, `residual_sum, rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
+            const { y: apart } = await runKernel(device, sumParts, config, { own: inputs.own, others: inputs.others, y: poison }, { rows });
+            const expected = rows === 0 ? normed.y.u32 : new Uint32Array(delta.slice(0, values).buffer);
+            assertEquals(apart.u32, expected, `sum_parts, rank ${rank} of ${ranks}, ${rows}×${width} ${wire}`);
           }
         }
       }

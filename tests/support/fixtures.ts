@@ -38,6 +38,7 @@ export const FIXTURES = [
   "longcat-flash-tiny",
   "deepseek-v32-tiny",
   "glm-moe-dsa-tiny",
+  "axk1-tiny",
   "tiny-mla",
 ] as const;
 export type Fixture = (typeof FIXTURES)[number];

@@ -55,6 +55,9 @@ export const ODD_SPARSE_CONFIG: OddConfig = {
   index_n_heads: 5,
 };
 
+/** With a norm of what experts give. */
+export const ODD_OUTPUT_NORM_CONFIG: OddConfig = { ...ODD_CONFIG, model_type: "axk1", topk_method: "noaux_tc" };
+
 /** Sizes, and those of an indexer, where there is one. */
 export type OddConfig = typeof ODD_CONFIG & Partial<Record<"index_topk" | "index_head_dim" | "index_n_heads", number>>;
 
@@ -126,6 +129,7 @@ export async function writeRandomCheckpoint(
     if (layer < config.first_k_dense_replace) mlp(`${prefix}.mlp`, config.intermediate_size);
     else {
       add(`${prefix}.mlp.gate`, config.n_routed_experts, D);
+      if (config.model_type === "axk1") add(`${prefix}.post_mlp_layernorm`, D);
       if (config.topk_method === "noaux_tc") {
         push(`${prefix}.mlp.gate.e_score_correction_bias`, [config.n_routed_experts], random.normals(config.n_routed_experts, 0.1));
       }

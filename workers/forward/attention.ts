@@ -20,7 +20,7 @@ import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { scaleQueries } from "../../kernels/scale_queries/scale_queries.ts";
 import { ropeStore } from "../../kernels/rope_store/rope_store.ts";
 import { mostRows } from "./activations.ts";
-import { type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
+import { type Block, blockInput, BlockOutput } from "./block.ts";
 import type { CachedLayer, DecodeAttention, ModelContext, Step } from "./context.ts";
 import { splitsOf } from "./decode_scripts.ts";
 import { bindGather, Indexer } from "./indexer.ts";
@@ -28,6 +28,7 @@ import { Linear } from "./linear.ts";
 import { decodesOnUnits, givesTo, type LinearBinding, type Phase } from "./linear_binding.ts";
 import { LinearPair } from "./linear_pair.ts";
 import { bindNorm } from "./norm.ts";
+import type { Pending } from "./pending.ts";
 import { PrefillAttention } from "./prefill_attention.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 

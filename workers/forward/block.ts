@@ -4,12 +4,9 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import type { ModelSpec } from "../../core/model/spec.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
-import { moeCombine, type MoeCombineConfig } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { residualSum } from "../../kernels/residual_add/residual_sum.ts";
-import type { RankPartsConfig } from "../../kernels/rank_parts/rank_parts.ts";
 import { addRmsNorm, combineRmsNorm } from "../../kernels/rms_norm/add_rms_norm.ts";
 import { rmsNorm } from "../../kernels/rms_norm/rms_norm.ts";
 import { sumRmsNorm } from "../../kernels/rms_norm/sum_rms_norm.ts";
@@ -18,13 +15,9 @@ import type { ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
 import type { LinearBinding, Phase, UnnormedInput } from "./linear_binding.ts";
 import { bindNorm } from "./norm.ts";
+import { OutputNorm } from "./output_norm.ts";
+import { bindCombine, combineConfig, partsOf, type Pending } from "./pending.ts";
 import type { DeviceMatrix, MoeWeights } from "./weights.ts";
-
-/**
- * What the residual stream has yet to take in after a block: `delta`, with or without what experts left apart from it; `parts`: this rank's part of it, and the
- * others', which are to be exchanged first. `shares`: half an attention block, after which ranks exchange what their tokens have come to.
- */
-export type Pending = "nothing" | "delta" | "experts" | "parts" | "shares";
 
 /** Half a layer, bound. */
 export interface Block {
@@ -32,18 +25,6 @@ export interface Block {
   readonly normalises: boolean;
   /** Records a step. @param unnormed whether the block is to normalise its one row itself */
   record(step: Step, unnormed: boolean): Pending;
-}
-
-/** How what experts give is added to the shared expert's output, or is the output. */
-function combineConfig(spec: ModelSpec, weights: MoeWeights): MoeCombineConfig {
-  return { width: spec.hiddenSize, activeExperts: spec.moe!.activeExperts, addToShared: weights.shared !== null };
-}
-
-/** Compiles and binds what takes the output of experts into `delta`. */
-export async function bindCombine(context: ModelContext, experts: MoeWeights): Promise<BoundKernel<"tokens">> {
-  const { device, spec, activations: { gates, expertOut, delta }, limits } = context;
-  const combine = await device.compile(moeCombine, combineConfig(spec, experts));
-  return combine.bind({ gates, expert_out: expertOut, y: delta }, { tokens: mostRows(limits) });
 }
 
 /** How the first linear layers of a block are bound, but for their output. */
@@ -55,13 +36,6 @@ export interface BlockInput extends Omit<LinearBinding, "y"> {
 export function blockInput({ spec, activations: a, both }: ModelContext, gamma: DeviceBuffer): BlockInput {
   const rounded = a.hRounded === null ? {} : { prefill: a.hRounded, decode: a.hRounded };
   return { x: a.h, rounded, unnormed: { x: a.x, gamma, eps: spec.normEps }, most: both };
-}
-
-/** Ranks' parts of a block's output, and where they are; null for a rank that is alone. */
-function partsOf({ spec, group: { rank, ranks, wire }, activations: { delta, sentPart, otherParts } }: ModelContext) {
-  if (ranks === 1) return null;
-  const config: RankPartsConfig = { width: spec.hiddenSize, rank, ranks, wire };
-  return { config, buffers: { own: wire === "f32" ? delta : sentPart, others: otherParts } };
 }
 
 interface PreparationKernels {
@@ -76,9 +50,13 @@ export class BlockPreparation {
   readonly #context: ModelContext;
   readonly #kernels: PreparationKernels;
 
-  private constructor(context: ModelContext, kernels: PreparationKernels) {
+  /** Of the block before, whose output is taken in before anything is normalised here; null: it has none. */
+  readonly #outputNorm: OutputNorm | null;
+
+  private constructor(context: ModelContext, kernels: PreparationKernels, outputNorm: OutputNorm | null) {
     this.#context = context;
     this.#kernels = kernels;
+    this.#outputNorm = outputNorm;
   }
 
   /** Compiles and binds. @param experts those of the block before, if there are any */
@@ -88,6 +66,7 @@ export class BlockPreparation {
     const most = { rows: mostRows(limits) };
     const parts = partsOf(context);
     const bound = { rounded, most };
+    const outputNorm = await OutputNorm.create(context, experts);
     return new BlockPreparation(context, {
       norm: await bindNorm(device, rmsNorm, { ...shape, inputStride: shape.width }, {
         buffers: { x, gamma, y },
@@ -102,13 +81,14 @@ export class BlockPreparation {
       sumNorm: parts === null
         ? null
         : await bindNorm(device, sumRmsNorm, { ...parts.config, eps: spec.normEps }, { buffers: { x, gamma, y, ...parts.buffers }, ...bound }),
-    });
+    }, outputNorm);
   }
 
   /** Records it. @returns whether normalising is left to the block */
-  record(pending: Pending, { phase, rows: { length: rows } }: Step, block: Block): boolean {
+  record(left: Pending, { phase, rows: { length: rows } }: Step, block: Block): boolean {
     const { device } = this.#context;
     const { norm, addNorm, combineNorm, sumNorm } = this.#kernels;
+    const pending = this.#outputNorm?.record(left, rows) ?? left;
     switch (pending) {
       case "nothing":
         if (phase === "decode" && rows === 1 && block.normalises) return true;
@@ -169,12 +149,22 @@ export class StreamEnd {
   readonly #combine: BoundKernel<"tokens"> | null;
   readonly #add: BoundKernel<"rows">;
   readonly #sum: BoundKernel<"rows"> | null;
+  readonly #outputNorm: OutputNorm | null;
 
-  private constructor(device: Device, combine: BoundKernel<"tokens"> | null, add: BoundKernel<"rows">, sum: BoundKernel<"rows"> | null) {
+  private constructor(
+    device: Device,
+    add: BoundKernel<"rows">,
+    { combine, sum, outputNorm }: {
+      readonly combine: BoundKernel<"tokens"> | null;
+      readonly sum: BoundKernel<"rows"> | null;
+      readonly outputNorm: OutputNorm | null;
+    },
+  ) {
     this.#device = device;
-    this.#combine = combine;
     this.#add = add;
+    this.#combine = combine;
     this.#sum = sum;
+    this.#outputNorm = outputNorm;
   }
 
   /** Compiles and binds. @param experts those of the last block, if there are any */
@@ -184,11 +174,13 @@ export class StreamEnd {
     const add = (await device.compile(residualAdd, { width: spec.hiddenSize })).bind({ delta, x }, most);
     const parts = partsOf(context);
     const sum = parts === null ? null : (await device.compile(residualSum, parts.config)).bind({ x, ...parts.buffers }, most);
-    return new StreamEnd(device, experts === null ? null : await bindCombine(context, experts), add, sum);
+    const combine = experts === null ? null : await bindCombine(context, experts);
+    return new StreamEnd(device, add, { combine, sum, outputNorm: await OutputNorm.create(context, experts) });
   }
 
   /** Records it. */
-  record(pending: Pending, rows: number): void {
+  record(left: Pending, rows: number): void {
+    const pending = this.#outputNorm?.record(left, rows) ?? left;
     if (pending === "nothing") return;
     if (pending === "parts") return this.#device.run(this.#sum!, { rows });
     if (pending === "experts") this.#device.run(this.#combine!, { tokens: rows });

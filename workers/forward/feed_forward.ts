@@ -9,10 +9,11 @@ import { moeCombine } from "../../kernels/moe_combine/moe_combine.ts";
 import { residualAdd } from "../../kernels/residual_add/residual_add.ts";
 import { activatedBetween } from "./activated.ts";
 import { mostRows } from "./activations.ts";
-import { bindCombine, type Block, blockInput, BlockOutput, type Pending } from "./block.ts";
+import { type Block, blockInput, BlockOutput } from "./block.ts";
 import type { ModelContext, Step } from "./context.ts";
 import { Experts } from "./experts.ts";
 import { Linear } from "./linear.ts";
+import { bindCombine, type Pending } from "./pending.ts";
 import { type FeedForwardWeights, isMoe, type LayerWeights, type MoeWeights } from "./weights.ts";
 
 /** Compiles and binds the block of one layer. @param before the layer before it, if there is one */

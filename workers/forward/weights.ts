@@ -40,6 +40,8 @@ export interface MoeWeights {
   readonly correctionBias: DeviceBuffer;
   readonly experts: FeedForwardWeights;
   readonly shared: FeedForwardWeights | null;
+  /** What the output of all of them is normalised with, see `MoeSpec`; null: it is not. */
+  readonly outputNorm: DeviceBuffer | null;
 }
 
 /** What chooses the tokens that queries attend to, whole on every rank; see `IndexerSpec`. */

@@ -152,6 +152,7 @@ export class RankWeights {
       experts: this.#checkpoint.has(this.#name("stackedGateUp", { layer }))
         ? this.#stackedExperts(layer, moe)
         : this.#feedForward("expert", experts, { width: moe.expertWidth, kept: this.#shape.expert }),
+      outputNorm: moe.outputNorm ? this.#vector("moeOutputNorm", this.#spec.hiddenSize, { layer }) : null,
       shared: moe.sharedWidth === 0 ? null : this.#feedForward("shared", [{ layer }], { width: moe.sharedWidth, kept: this.#shape.shared }),
     };
   }

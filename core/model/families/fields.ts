@@ -169,5 +169,5 @@ function moeOf(fields: CommonFields, routing: Routing): MoeSpec | null {
     `is ${groups}, which leaves groups of ${perGroup}; group scores need two experts`,
   );
   const sharedWidth = width * (fields.n_shared_experts ?? 0);
-  return { experts, activeExperts: active, expertWidth: width, sharedWidth, ...routing, identityExperts: 0, shortcut: false };
+  return { experts, activeExperts: active, expertWidth: width, sharedWidth, ...routing, identityExperts: 0, shortcut: false, outputNorm: false };
 }

@@ -88,6 +88,7 @@ function read(config: unknown): ModelSpec {
       routedScale: fields.routed_scaling_factor ?? 6,
       identityExperts: zeros ?? 0,
       shortcut: true,
+      outputNorm: false,
     },
   };
 }

@@ -15,8 +15,6 @@ export const REFUSED: Readonly<Record<string, string>> = {
   glm5_next: `${LINEAR}, which attend to tokens that an indexer chooses`,
   glm5_next_text: `${LINEAR}, which attend to tokens that an indexer chooses`,
   bailing_hybrid: LINEAR,
-  // A.X-K1.
-  axk1: "normalises what layers of experts give",
   // A.X-K2.
   axk2: CHOOSES,
   hy_v4: CHOOSES,

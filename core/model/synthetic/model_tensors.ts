@@ -56,6 +56,7 @@ export function modelTensors(spec: ModelSpec): ModelTensor[] {
     const choices = moe.experts + moe.identityExperts;
     add("router", choices, D);
     if (moe.correctionBias) add("correctionBias", choices);
+    if (moe.outputNorm) add("moeOutputNorm", D);
     for (let expert = 0; expert < moe.experts; expert++) feedForward("expert", moe.expertWidth, expert);
     if (moe.sharedWidth > 0) feedForward("shared", moe.sharedWidth);
   }

@@ -65,6 +65,14 @@ describe("parseModelConfig", () => {
     assertThrows(() => glm(V3.first_k_dense_replace + 1), LatentmeshError, "mlp_layer_types");
   });
 
+  it("reads A.X-K1 as DeepSeek-V3 with one norm more, by either of its names", () => {
+    const { moe, ...v3 } = parse(V3);
+    for (const change of [{ model_type: "axk1" }, { model_type: "AXK1" }, { model_type: "mine", architectures: ["AXK1ForCausalLM"] }]) {
+      assertEquals(parse({ ...V3, ...change }), { ...v3, family: "axk1", moe: { ...moe!, outputNorm: true } });
+    }
+    assertEquals(parse({ ...V3, model_type: "axk1", n_routed_experts: null }).moe, null);
+  });
+
   it("reads Mistral 4, whose queries grow with their position", () => {
     const spec = parse(MISTRAL4);
     assertEquals([spec.moe?.scoring, spec.moe?.groupScore, spec.moe?.correctionBias, spec.moe?.normalize], ["softmax", "top2", false, true]);
@@ -155,7 +163,6 @@ describe("parseModelConfig", () => {
         ["kimi_linear", "linear attention"],
         ["axk2", "sparse attention"],
         ["hy_v4", "sparse attention"],
-        ["AXK1", "normalises"],
         [
           "longcat_flash_ngram",
           "embeddings of several tokens",

@@ -33,6 +33,7 @@ const CONFIGS = [
   "tests/golden/minicpm3-longrope-tiny",
   "tests/golden/deepseek-v32-tiny",
   "tests/golden/glm-moe-dsa-tiny",
+  "tests/golden/axk1-tiny",
 ].map((
   path,
 ) => JSON.parse(Deno.readTextFileSync(`${ROOT}/${path}/config.json`)));

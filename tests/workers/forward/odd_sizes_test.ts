@@ -9,7 +9,7 @@ import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
-import { ODD_CONFIG, ODD_SPARSE_CONFIG, type OddConfig, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
+import { ODD_CONFIG, ODD_OUTPUT_NORM_CONFIG, ODD_SPARSE_CONFIG, type OddConfig, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 
 const CONFIGS: Record<string, OddConfig> = {
   "group-limited routing and query compression": ODD_CONFIG,
@@ -21,6 +21,7 @@ const CONFIGS: Record<string, OddConfig> = {
     topk_method: "greedy",
   },
   "sparse attention": ODD_SPARSE_CONFIG,
+  "experts whose output is normalised": ODD_OUTPUT_NORM_CONFIG,
 };
 
 describeOnDevices("odd sizes", (kind) => {

@@ -86,7 +86,7 @@ async function assertSame(directory: string, change: Partial<ModelSpec> = {}, sh
 }
 
 describe("a family whose tensors have other names", () => {
-  for (const name of ["deepseek-v3-fp8-tiny", "deepseek-v32-tiny", "longcat-flash-tiny", "mistral4-tiny", "youtu-tiny"] as const) {
+  for (const name of ["deepseek-v3-fp8-tiny", "deepseek-v32-tiny", "longcat-flash-tiny", "mistral4-tiny", "youtu-tiny", "axk1-tiny"] as const) {
     it(`gives the logits of ${name}`, () => assertSame(fixtureDirectory(name)));
   }
 

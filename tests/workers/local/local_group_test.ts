@@ -113,6 +113,7 @@ describe("a group of ranks", () => {
       "minicpm3-longrope-tiny",
       "mistral3-tiny",
       "longcat-flash-tiny",
+      "axk1-tiny",
       "deepseek-v32-tiny",
       "glm-moe-dsa-tiny",
     ] as const
