@@ -57,7 +57,7 @@ export async function* writeGguf(
   if (spec.rope.longRope !== null || !spec.rope.interleaved || spec.embeddingScale !== 1 || spec.moe?.shortcut || spec.moe?.outputNorm) {
     throw new LatentmeshError(
       "invalid_config",
-      `Cannot write ${files.name} as GGUF: it extends its context by LongRoPE, scales what it computes with, has experts beside dense blocks, or normalises what they give`,
+      `Cannot write ${files.name} as GGUF: it extends its context by LongRoPE, scales what it computes with, or has experts beside dense blocks or with a norm`,
     );
   }
   const checkpoint = await Checkpoint.open(files);

@@ -1,6 +1,7 @@
 /**
- * The multi-token-prediction layer of a checkpoint (DeepSeek-V3 technical report, arXiv 2412.19437, section 2.2): one more layer behind the model's own, which guesses
- * the token after the next from the embedding of the next and the hidden state that chose it. Its vocabulary projection and embedding table are the model's own.
+ * The multi-token-prediction layer of a checkpoint (DeepSeek-V3 technical report, arXiv 2412.19437, section 2.2): one more layer behind the model's
+ * own, which guesses the token after the next from the embedding of the next and the hidden state that chose it. Its vocabulary projection and
+ * embedding table are the model's.
  *
  * @module
  */

@@ -1,14 +1,15 @@
 /**
- * What checkpoints call their tensors: of each role a template, which families have of their own where they differ. Whoever wants a tensor asks for its role, and
- * nobody else knows names.
+ * What checkpoints call their tensors: of each role a template, which families have of their own where they differ. Whoever wants a tensor asks for
+ * its role, and nobody else knows names.
  *
  * @module
  */
 import { LatentmeshError } from "../errors.ts";
 
 /**
- * Names by role. `{layer}` in them stands for the layer, `{expert}` for the expert; where layers come in pairs, `{pair}` for the pair and `{half}` for the layer's
- * place in it, 0 or 1. Sizes are those of `ModelSpec`. Data only: a spec is stored and sent.
+ * Names by role. `{layer}` in them stands for the layer, `{expert}` for the expert; where layers come in pairs, `{pair}` for the pair and `{half}`
+ * for the layer's place in it, 0 or 1. Where a name ends in `.weight`, weights in four bits and scales end in what their form has instead. Sizes are
+ * those of `ModelSpec`. Data only: a spec may be stored and sent.
  */
 export interface TensorNames {
   /** [vocabulary, D] */

@@ -1,6 +1,6 @@
 /**
- * What experts give, where a model normalises it before the residual stream takes it in: all of it, the shared expert's and other ranks' parts too, so that nothing
- * can be added before it is there.
+ * What experts give, where a model normalises it before the residual stream takes it in: all of it, the shared expert's and other ranks' parts too,
+ * so that nothing can be added before it is there.
  *
  * @module
  */

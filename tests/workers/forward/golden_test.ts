@@ -20,7 +20,7 @@ const CUTS = {
 
 const TOLERANCE: Readonly<Record<DeviceKind, number>> = { cpu: 2e-5, wasm: 2e-5, deno: 5e-5, dawn: 5e-5 };
 const F16_TOLERANCE = 5e-3;
-const EMULATED: readonly Fixture[] = ["deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "minicpm3-longrope-tiny", "mistral3-tiny"];
+const EMULATED: readonly Fixture[] = ["deepseek-v3-tiny", "deepseek-v3-fp8-tiny", "minicpm3-longrope-tiny", "mistral3-tiny", "axk1-tiny"];
 /** What `cpu` computes where not everything is tested: a model with experts, one with rotations of its own, and one with sparse attention. */
 const ALSO_ON_CPU: readonly Fixture[] = ["deepseek-v3-tiny", "minicpm3-longrope-tiny", "deepseek-v32-tiny"];
 /** Largest router margin at which a route may legitimately flip when latents are rounded to f16. */
