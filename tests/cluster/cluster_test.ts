@@ -11,7 +11,7 @@ import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.t
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { Engine } from "../../cluster/local_engine.ts";
-import { withCluster } from "../support/cluster.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
 import { type Fixture, fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
@@ -45,7 +45,7 @@ describe("a cluster with exact attention", () => {
       await withCluster({ decode, prefill }, assertGoldenGenerations);
       if (ranks > 1) await withCluster({ decode: { ...decode, feedForward: "replicated" }, prefill }, assertGoldenGenerations);
       for (const name of others) {
-        await withCluster({ model: fixtureDirectory(name), decode, prefill }, async (cluster) => {
+        await withWorkersHere({ model: fixtureDirectory(name), decode, prefill }, async (cluster) => {
           const generated = (await readGolden(name)).generated!;
           const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });
           assertEquals(tokens, generated.slice(24));
@@ -114,7 +114,7 @@ describe("a cluster with TPLA", () => {
       const ask = { prompt: "And it came to pass in those days", maxTokens: 24 };
       const expected = await generate(engine, ask);
       for (const decode of [{ ranks: 2, halo: 128 }, { ranks: 4, latentGroups: 2, halo: 128, basis: "hadamard" as const }, { ranks: 1 }]) {
-        await withCluster({ decode }, async (cluster) => assertEquals((await generate(cluster, ask)).tokens, expected.tokens));
+        await withWorkersHere({ decode }, async (cluster) => assertEquals((await generate(cluster, ask)).tokens, expected.tokens));
       }
     }));
 

@@ -12,7 +12,7 @@ import type { Config } from "../../cluster/config/config_type.ts";
 import { Random } from "../../bench/support/random.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { calibrate } from "../../workers/study/calibrate.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 import { generate } from "../support/generation.ts";
 import { ReferenceModel } from "../support/reference_model.ts";
@@ -49,7 +49,7 @@ describe("a cluster with widths by layer", () => {
     assertEquals(chosenWidths.map(({ widths }) => widths), [WIDTHS]);
     const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 8, widths: WIDTHS });
     let tokens: readonly number[] = [];
-    await withCluster(config(), async (cluster) => {
+    await withWorkersHere(config(), async (cluster) => {
       assert(cluster.summary.includes("tpla, 2 latent slices, 16 to 32 directions of each layer as calibrated"), cluster.summary);
       tokens = (await generate(cluster, { ...ask, speculate: "off" })).tokens;
       const [first, second, prefill] = (await cluster.status()).map(({ stats }) => stats);
@@ -72,7 +72,7 @@ describe("a cluster with widths by layer", () => {
   it("gives the same tokens where a rank is killed, where ranks compute prompts themselves, and in eight bits the same either way", async () => {
     const tokensOf = async (change: Config, kill = false) => {
       const tokens: number[] = [];
-      await withCluster({ ...config(), ...change }, async (cluster) => {
+      await (kill ? withCluster : withWorkersHere)({ ...config(), ...change }, async (cluster) => {
         const victim = (await cluster.status()).find(({ unit }) => unit === "decode-0");
         for await (const piece of cluster.generate(ask)) {
           if (kill && tokens.length < 10 && tokens.length + piece.tokens.length >= 10) Deno.kill(victim!.pid, "SIGKILL");

@@ -5,7 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { Request } from "../../core/wire/messages.ts";
-import { Cluster, type Config, Engine, type RunningCluster } from "../../mod.ts";
+import { type Config, Engine, type RunningCluster } from "../../mod.ts";
+import { withWorkersHere } from "../support/cluster.ts";
 import { launchFakeCluster, tokenAt } from "../support/fake_workers.ts";
 import { generate } from "../support/generation.ts";
 import { openApp } from "../../bench/support/server.ts";
@@ -58,14 +59,11 @@ describe("a prompt as long as the model allows", () => {
         { ranks: 2, attention: "tpla", basis: "identity" },
       ];
       for (const decode of groups) {
-        const cluster = await Cluster.start({ model, device: "wasm", decode, prefill: { chunk: 256 } });
-        try {
+        await withWorkersHere({ model, decode, prefill: { chunk: 256 } }, async (cluster) => {
           const answer = await check(cluster);
           if (decode.attention === "mla" || decode.ranks === 1) assertEquals(answer, expected);
           else assertEquals(answer.length, 3);
-        } finally {
-          await cluster.close();
-        }
+        });
       }
     } finally {
       await Deno.remove(model, { recursive: true });
@@ -75,31 +73,25 @@ describe("a prompt as long as the model allows", () => {
   it("is refused where the cache is smaller, by what would make it fit", async () => {
     const model = await writeRandomCheckpoint({ ...MANY_LAYERS, num_hidden_layers: 2 });
     try {
-      const cases = [
-        { name: "one process", start: () => Engine.load({ model, device: "wasm", maxTokensTotal: 256 }) },
-        ...([{ attention: "mla" }, { attention: "tpla", basis: "identity" }] as const).map((scheme) => ({
-          name: scheme.attention,
-          start: () => Cluster.start({ model, device: "wasm", cache: { maxTokens: 256 }, decode: { ranks: 2, ...scheme } }),
-        })),
-      ];
-      for (const { name, start } of cases) {
-        const engine = await start();
-        try {
-          const prompt = tokens(500, 301);
-          await assertRejects(() => generate(engine, { prompt }), LatentmeshError, "cache holds 256");
-          await using opened = await openApp(engine.served);
-          const post = async (body: object) => {
-            const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
-            const response = await opened.app.request("/v1/completions", init);
-            return { status: response.status, body: await response.json() };
-          };
-          const refused = await post({ prompt, max_tokens: 20 });
-          assertEquals([refused.status, refused.body.error.code], [400, "context_length_exceeded"], name);
-          assert(refused.body.error.message.includes("start it with --max-tokens-total 520"), refused.body.error.message);
-          assertEquals((await post({ prompt: prompt.slice(0, 200), max_tokens: 1 })).status, 200, name);
-        } finally {
-          await engine.close();
-        }
+      const check = async (name: string, engine: Pick<RunningCluster, "generate" | "served">) => {
+        const prompt = tokens(500, 301);
+        await assertRejects(() => generate(engine, { prompt }), LatentmeshError, "cache holds 256");
+        await using opened = await openApp(engine.served);
+        const post = async (body: object) => {
+          const init = { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
+          const response = await opened.app.request("/v1/completions", init);
+          return { status: response.status, body: await response.json() };
+        };
+        const refused = await post({ prompt, max_tokens: 20 });
+        assertEquals([refused.status, refused.body.error.code], [400, "context_length_exceeded"], name);
+        assert(refused.body.error.message.includes("start it with --max-tokens-total 520"), refused.body.error.message);
+        assertEquals((await post({ prompt: prompt.slice(0, 200), max_tokens: 1 })).status, 200, name);
+      };
+      const engine = await Engine.load({ model, device: "wasm", maxTokensTotal: 256 });
+      await check("one process", engine).finally(() => engine.close());
+      for (const scheme of [{ attention: "mla" }, { attention: "tpla", basis: "identity" }] as const) {
+        const config = { model, cache: { maxTokens: 256 }, decode: { ranks: 2, ...scheme } };
+        await withWorkersHere(config, (cluster) => check(scheme.attention, cluster));
       }
     } finally {
       await Deno.remove(model, { recursive: true });

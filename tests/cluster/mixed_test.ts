@@ -7,7 +7,7 @@ import type { ClusterTokenEngine } from "../../cluster/serving/cluster_engine.ts
 import { LatentmeshError } from "../../core/errors.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import type { Config } from "../../mod.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
 import { launchFakeCluster } from "../support/fake_workers.ts";
 import { fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
@@ -44,7 +44,7 @@ describe("a mixed unit", () => {
         assert(prefill.steps > 0 && decode.steps > 0, "one worker did both");
       });
       for (const name of ["deepseek-v2-lite-tiny", "deepseek-v3-tiny", ...SPARSE_FIXTURES] as const) {
-        await withCluster({ model: fixtureDirectory(name), mixed: { workers: 1, ranks } }, async (cluster) => {
+        await withWorkersHere({ model: fixtureDirectory(name), mixed: { workers: 1, ranks } }, async (cluster) => {
           const generated = (await readGolden(name)).generated!;
           const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });
           assertEquals(tokens, generated.slice(24));
@@ -54,7 +54,7 @@ describe("a mixed unit", () => {
   }
 
   it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
-    withCluster(
+    withWorkersHere(
       mixed({ prefill: { chunk: 64 } }),
       (alone) =>
         withCluster(mixed({ prefill: { chunk: 24 }, decode: { maxBatch: 12 }, cache: { maxTokens: 1024 } }), async (together) => {
@@ -69,7 +69,7 @@ describe("a mixed unit", () => {
   const kinds = [[1, undefined], [1, "q8"], [2, "q8"]] as const;
   for (const [ranks, dtype] of tested("numbers of ranks and precisions of latents", kinds, ([ranks]) => ranks === 2)) {
     it(`gives the bits of prefill and exact decode workers, ${ranks} of each, with latents in ${dtype ?? "f32"}`, () =>
-      withCluster(
+      withWorkersHere(
         { cache: { dtype }, decode: { ranks, attention: "mla" }, prefill: { ranks } },
         (apart) =>
           withCluster({ mixed: { workers: 1, ranks }, cache: { dtype } }, async (cluster) => {

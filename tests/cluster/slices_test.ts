@@ -10,7 +10,7 @@ import type { TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { GREEDY } from "../../core/sampling/params.ts";
 import type { Config, RunningCluster } from "../../mod.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { itOfWhole, reportLeftOut, tested, WHOLE } from "../support/extent.ts";
 import { type Fixture, fixtureDirectory } from "../support/fixtures.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
@@ -88,7 +88,7 @@ interface Comparison {
 /** All at once on one cluster, one after the other on the other. */
 async function compare(one: Config, other: Config, { runs = 1, seed, longest = 100, parts = "as many" }: Comparison): Promise<void> {
   await withCluster(one, (together) =>
-    withCluster(other, async (inTurn) => {
+    withWorkersHere(other, async (inTurn) => {
       await fc.assert(
         fc.asyncProperty(requestsOf(longest), async (drawn) => {
           const asked = drawn.flatMap(askedFor);
@@ -157,10 +157,10 @@ describe("a TPLA group that computes prompts among its ranks", () => {
   });
 
   it("has feed-forward blocks, embedding and head once, and says what it is and what it holds", () =>
-    withCluster(
+    withWorkersHere(
       ofFixture("deepseek-v2-lite-tiny", { cache: { maxTokens: 1024 } }),
       (apartAsUsual) =>
-        withCluster(alone(ofFixture("deepseek-v2-lite-tiny", { cache: { maxTokens: 1024 } })), async (cluster) => {
+        withWorkersHere(alone(ofFixture("deepseek-v2-lite-tiny", { cache: { maxTokens: 1024 } })), async (cluster) => {
           assert(
             /^1 mixed unit of 2 ranks, for prefill \(exact, over whole latents\) and decode \(tpla, 2 latent slices, halo \d+\)/.test(
               cluster.summary,
@@ -235,7 +235,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     }));
 
   it("computes prompts as long as a context, however little room is asked for them", () =>
-    withCluster(alone(ofFixture("deepseek-v2-lite-tiny", { prefill: { cacheTokens: 64, chunk: 32 } })), async (cluster) => {
+    withWorkersHere(alone(ofFixture("deepseek-v2-lite-tiny", { prefill: { cacheTokens: 64, chunk: 32 } })), async (cluster) => {
       const { maxContext } = cluster.served.engine;
       const prompt = (length: number, seed: number) => Array.from({ length }, (_, i) => 3 + (i * seed) % 90);
       const requests = [3, 5, 7].map((seed) => tokenRequest(prompt(maxContext - 4, seed), { maxTokens: 4 }));

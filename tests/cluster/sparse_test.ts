@@ -8,16 +8,19 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import type { Config } from "../../mod.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/fixtures.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const model = fixtureDirectory("deepseek-v32-tiny");
 
+/** Prompts are handed over, index keys with latents. */
+const HANDED: Config = { decode: { attention: "tpla", ranks: 2, halo: 8, basis: "hadamard" } };
+
 /** Ways of cutting it: prompts handed over to ranks with whole latents and with slices, computed where they are generated from, and copied there. */
 const WAYS: readonly [name: string, config: Config][] = [
   ["exact decode ranks", { decode: { attention: "mla", ranks: 2 } }],
-  ["ranks with slices of latents", { decode: { attention: "tpla", ranks: 2, halo: 8, basis: "hadamard" } }],
+  ["ranks with slices of latents", HANDED],
   ["a mixed unit", { mixed: { workers: 1 } }],
   ["a mixed unit that generates from slices", { mixed: { workers: 1, ranks: 2 }, decode: { attention: "tpla", halo: 8, basis: "hadamard" } }],
 ];
@@ -28,28 +31,31 @@ const prompts = [10, 30, 50, 60, 100].map((length, i) => Array.from({ length }, 
 describe("sparse attention", () => {
   for (const [name, config] of WAYS) {
     it(`gives a request the same bits beside others, when blocks run out, and from a prefix, by ${name}`, () =>
-      withCluster({ ...config, model, cache: { maxTokens: 384 }, prefill: { chunk: 24 } }, async (cluster) => {
-        const requests = prompts.map((prompt, i) => ({ prompt, change: { maxTokens: 60, client: `client ${i}` } }));
-        const alone: Awaited<ReturnType<typeof run>>[] = [];
-        for (const { prompt, change } of requests) alone.push(await run(cluster, tokenRequest(prompt, { ...change, client: "alone" })));
-        const together = await Promise.all(requests.map(({ prompt, change }) => run(cluster, tokenRequest(prompt, change))));
-        const outcome = ({ tokens, logprobs }: typeof alone[number]) => ({ tokens, logprobs });
-        assertEquals(together.map(outcome), alone.map(outcome));
-        assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
-        // Choices share a prompt's blocks until they write to one.
-        const choices = [0, 1, 2];
-        const apart: typeof alone = [];
-        for (const choice of choices) apart.push(await run(cluster, tokenRequest(prompts[4], { choice, client: `choice ${choice}` })));
-        const forked = await Promise.all(choices.map((choice) => run(cluster, tokenRequest(prompts[4], { choice, client: "all" }))));
-        assertEquals(forked.map(outcome), apart.map(outcome));
-        const again = await run(cluster, tokenRequest(prompts[4], { client: "all" }));
-        assertEquals([again.cached, outcome(again)], [64, outcome(apart[0])]);
-        await freeAgain(cluster, 384);
-      }));
+      (config === HANDED ? withCluster : withWorkersHere)(
+        { ...config, model, cache: { maxTokens: 384 }, prefill: { chunk: 24 } },
+        async (cluster) => {
+          const requests = prompts.map((prompt, i) => ({ prompt, change: { maxTokens: 60, client: `client ${i}` } }));
+          const alone: Awaited<ReturnType<typeof run>>[] = [];
+          for (const { prompt, change } of requests) alone.push(await run(cluster, tokenRequest(prompt, { ...change, client: "alone" })));
+          const together = await Promise.all(requests.map(({ prompt, change }) => run(cluster, tokenRequest(prompt, change))));
+          const outcome = ({ tokens, logprobs }: typeof alone[number]) => ({ tokens, logprobs });
+          assertEquals(together.map(outcome), alone.map(outcome));
+          assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
+          // Choices share a prompt's blocks until they write to one.
+          const choices = [0, 1, 2];
+          const apart: typeof alone = [];
+          for (const choice of choices) apart.push(await run(cluster, tokenRequest(prompts[4], { choice, client: `choice ${choice}` })));
+          const forked = await Promise.all(choices.map((choice) => run(cluster, tokenRequest(prompts[4], { choice, client: "all" }))));
+          assertEquals(forked.map(outcome), apart.map(outcome));
+          const again = await run(cluster, tokenRequest(prompts[4], { client: "all" }));
+          assertEquals([again.cached, outcome(again)], [64, outcome(apart[0])]);
+          await freeAgain(cluster, 384);
+        },
+      ));
   }
 
   it("goes on where it was after a decode rank is killed", () =>
-    withCluster({ ...WAYS[1][1], model, prefill: { chunk: 24 } }, async (cluster) => {
+    withCluster({ ...HANDED, model, prefill: { chunk: 24 } }, async (cluster) => {
       const ask = () => run(cluster, tokenRequest(prompts[4], { maxTokens: 60 }));
       const expected = await ask();
       const stream = ask();
@@ -64,7 +70,7 @@ describe("sparse attention", () => {
   it("caches and hands over index keys, as the formulas say", async () => {
     const spec = parseModelConfig(await Deno.readTextFile(`${model}/config.json`), "config.json");
     for (const dtype of ["f32", "f16", "q8"] as const) {
-      await withCluster({ decode: { ranks: 2, halo: 8, basis: "hadamard" }, model, cache: { dtype } }, async (cluster) => {
+      await withWorkersHere({ decode: { ranks: 2, halo: 8, basis: "hadamard" }, model, cache: { dtype } }, async (cluster) => {
         await run(cluster, tokenRequest(prompts[4], { maxTokens: 2 }));
         const shapes = partition(spec, { ranks: 2, latentGroups: 2, halo: 8 }, { ranks: 2, latentGroups: 2, halo: 8 });
         const [rank0, rank1, prefill] = (await cluster.status()).map(({ stats }) => stats);

@@ -7,7 +7,7 @@ import { parseModelConfig } from "../../core/model/config.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
-import { until, withCluster } from "../support/cluster.ts";
+import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
@@ -17,7 +17,7 @@ const prompt = (tokens: number, salt = 0) => Array.from({ length: tokens }, (_, 
 /** What a cluster with exact attention says. */
 async function exact(asks: readonly Parameters<typeof generate>[1][]): Promise<number[][]> {
   const said: number[][] = [];
-  await withCluster({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
+  await withWorkersHere({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
     for (const ask of asks) said.push([...(await generate(cluster, ask)).tokens]);
   });
   return said;
@@ -27,7 +27,7 @@ describe("a cluster whose ranks share latents by tokens", () => {
   it("generates the goldens, over two and three ranks, with and without feed-forward blocks whole", async () => {
     await withCluster({ decode: { attention: "dcp", ranks: 3, feedForward: "replicated" } }, assertGoldenGenerations);
     const model = fixtureDirectory("deepseek-v3-tiny");
-    await withCluster({ model, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
+    await withWorkersHere({ model, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
       const generated = (await readGolden("deepseek-v3-tiny")).generated!;
       const { tokens } = await generate(cluster, { prompt: generated.slice(0, 24), maxTokens: 40, ignoreEos: true });
       assertEquals(tokens, generated.slice(24));
@@ -51,7 +51,7 @@ describe("a cluster whose ranks share latents by tokens", () => {
   it("rounds parts on their way, where it is told to, and nothing of what they are weighed by, in halves of steps beside each other", async () => {
     const asks = [150, 90, 128].map((tokens, i) => ({ prompt: prompt(tokens, i), maxTokens: 20, ignoreEos: true, logprobs: 1 }));
     const expected: Awaited<ReturnType<typeof generate>>[] = [];
-    await withCluster({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
+    await withWorkersHere({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
       for (const ask of asks) expected.push(await generate(cluster, ask));
     });
     await withCluster({ decode: { attention: "dcp", ranks: 2, wire: "f16", pingPong: true } }, async (cluster) => {

@@ -6,7 +6,7 @@ import { beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";
-import { withCluster } from "../support/cluster.ts";
+import { withWorkersHere } from "../support/cluster.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { kustomize } from "../support/manifests/kustomize.ts";
 import { podsOf } from "../support/manifests/pods.ts";
@@ -100,7 +100,7 @@ async function promtool(...args: string[]): Promise<void> {
 describe("what watches fronts and cells", () => {
   let metrics: Map<string, Metric>;
   beforeAll(() =>
-    withCluster({ decode: { ranks: 2 } }, async (cluster) => {
+    withWorkersHere({ decode: { ranks: 2 } }, async (cluster) => {
       metrics = new Map([...metricsIn(await cellText(cluster)), ...metricsIn(await frontText())]);
     })
   );

@@ -7,7 +7,7 @@ import { assert, assertEquals } from "@std/assert";
 import { type ClusterStatus, noCluster, type UnitStatus } from "../../../cluster/observe/cluster_status.ts";
 import { ServerMetrics } from "../../../cluster/observe/metrics.ts";
 import type { UnitRole } from "../../../core/wire/protocol.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withWorkersHere } from "../../support/cluster.ts";
 import { readExposition } from "../../support/exposition.ts";
 import { tokenRequest } from "../../support/token_requests.ts";
 import { until } from "../../support/cluster.ts";
@@ -73,7 +73,7 @@ describe("what endpoint pickers read", () => {
   });
 
   it("multiplies to all tokens that are cached, where ranks share them", () =>
-    withCluster({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
+    withWorkersHere({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
       const { blocks, blockSize } = await pick(() => cluster.describe(), "tiny-mla");
       assertEquals([blocks, blockSize], [8, 128]);
     }));
@@ -91,7 +91,7 @@ describe("what endpoint pickers read", () => {
   });
 
   it("is what a cluster is at", () =>
-    withCluster({ cache: { maxTokens: 512 } }, async (cluster) => {
+    withWorkersHere({ cache: { maxTokens: 512 } }, async (cluster) => {
       const now = () => pick(() => cluster.describe(), "tiny-mla");
       const idle = await now();
       assertEquals([idle.waiting, idle.running, idle.usage, idle.blockSize], [0, 0, 0, 64]);

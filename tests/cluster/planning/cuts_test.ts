@@ -8,7 +8,7 @@ import { clusterServices } from "../../../cluster/compose.ts";
 import type { Config } from "../../../cluster/config/config_type.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withWorkersHere } from "../../support/cluster.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 
 /** Four heads. */
@@ -38,7 +38,7 @@ describe("a TPLA group of more ranks than heads", () => {
   });
 
   it("is brought up where blocks can only be whole, and where that is left to it", async () => {
-    await withCluster({ model, decode: { ranks: 5, basis: "hadamard" }, prefill: { workers: 0 } }, async (cluster) => {
+    await withWorkersHere({ model, decode: { ranks: 5, basis: "hadamard" }, prefill: { workers: 0 } }, async (cluster) => {
       const pieces = await Array.fromAsync(cluster.generate({ prompt: [1, 2, 3], maxTokens: 2, ignoreEos: true }));
       assertEquals(pieces.flatMap(({ tokens }) => tokens).length, 2);
       assert(cluster.summary.includes("feed-forward blocks whole on every rank"), cluster.summary);

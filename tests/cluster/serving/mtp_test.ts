@@ -12,7 +12,7 @@ import { GREEDY } from "../../../core/sampling/params.ts";
 import type { Speculation } from "../../../core/speculation/speculation.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { Random } from "../../../bench/support/random.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withCluster, withWorkersHere } from "../../support/cluster.ts";
 import { reportLeftOut } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/fixtures.ts";
 import { generate } from "../../support/generation.ts";
@@ -72,7 +72,7 @@ describe("drafts of a layer of the model", () => {
   });
 
   it("take no more of the cache than tokens do, where ranks share latents by tokens", () =>
-    withCluster({ model, decode: { attention: "dcp", ranks: 2, speculate: "mtp" } }, async (cluster) => {
+    withWorkersHere({ model, decode: { attention: "dcp", ranks: 2, speculate: "mtp" } }, async (cluster) => {
       const prompt = requestsOf(1)[0].prompt as number[];
       const ask = { prompt: Array.from({ length: 200 }, (_, i) => prompt[i % prompt.length] ^ i), maxTokens: 90, ignoreEos: true };
       const plain = await generate(cluster, { ...ask, speculate: "off" });

@@ -4,12 +4,12 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withWorkersHere } from "../../support/cluster.ts";
 import { freeAgain, run, tokenRequest } from "../../support/token_requests.ts";
 
 describe("outcomes of requests", () => {
   it("are told once to each who listens, whatever requests end with and whoever fails that is told", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const { engine } = cluster.served;
       const told: string[][] = [[], []];
       const ends = [
@@ -40,7 +40,7 @@ describe("outcomes of requests", () => {
     }));
 
   it("that cannot be begun are told of, too, and leave nothing behind", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const reasons: string[] = [];
       using _ = { [Symbol.dispose]: cluster.onOutcome(({ reason }) => reasons.push(reason)) };
       const constraint = {

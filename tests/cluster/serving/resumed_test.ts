@@ -7,7 +7,7 @@ import type { TokenEvent, TokenRequest } from "../../../core/engine.ts";
 import { GREEDY } from "../../../core/sampling/params.ts";
 import type { Config, RunningCluster } from "../../../mod.ts";
 import { LeastTokens } from "../../../cluster/http/answers/least_tokens.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withWorkersHere } from "../../support/cluster.ts";
 import { freeAgain, tokenRequest } from "../../support/token_requests.ts";
 
 const PROMPT = Array.from({ length: 70 }, (_, i) => 300 + 7 * i);
@@ -35,7 +35,7 @@ async function events(cluster: RunningCluster, change: Partial<TokenRequest>): P
 describe("resumed generations", () => {
   for (const [kind, config] of Object.entries(KINDS)) {
     it(`go on in ${kind} as if nothing had happened`, () =>
-      withCluster(config, async (cluster) => {
+      withWorkersHere(config, async (cluster) => {
         for (const [name, request] of Object.entries(REQUESTS)) {
           const whole = (await events(cluster, request())).filter((event) => event.kind === "token" || event.kind === "finish");
           const tokens = whole.flatMap((event) => event.kind === "token" ? [event.token] : []);

@@ -6,7 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { ClusterTokenEngine } from "../../../cluster/serving/cluster_engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
-import { withCluster } from "../../support/cluster.ts";
+import { withCluster, withWorkersHere } from "../../support/cluster.ts";
 import { generate } from "../../support/generation.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../../support/token_requests.ts";
@@ -27,7 +27,7 @@ function mixedRequests(count: number, random: Random): GenerateOptions[] {
 describe("serving many", () => {
   it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
     // The second cluster has chunks of another size, and the halves of its steps run side by side.
-    withCluster({ prefill: { chunk: 64 } }, (alone) =>
+    withWorkersHere({ prefill: { chunk: 64 } }, (alone) =>
       withCluster({ prefill: { chunk: 24 }, decode: { maxBatch: 12, pingPong: true }, cache: { maxTokens: 1024 } }, async (together) => {
         const requests = mixedRequests(16, new Random(11));
         const answers = await Promise.all(requests.map((request) =>
@@ -54,7 +54,7 @@ describe("serving many", () => {
     }));
 
   it("ends the request of a listener that throws, and nobody else's", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const { engine } = cluster.served;
       const expected = await run(cluster, tokenRequest([5, 6, 7]));
       let told = 0;
@@ -81,7 +81,7 @@ describe("serving many", () => {
     }));
 
   it("computes the prompt of several choices once, and copies what they write to", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const prompt = Array.from({ length: 100 }, (_, i) => 200 + i);
       const choices = [0, 1, 2, 3];
       const apart: Awaited<ReturnType<typeof run>>[] = [];
@@ -107,7 +107,7 @@ describe("serving many", () => {
     }));
 
   it("computes what prompts have in common once for each client, to the same bits", () =>
-    withCluster({ decode: { groups: 2 }, prefill: { workers: 2 } }, async (cluster) => {
+    withWorkersHere({ decode: { groups: 2 }, prefill: { workers: 2 } }, async (cluster) => {
       const prefix = Array.from({ length: 300 }, (_, i) => 300 + i);
       const first = await run(cluster, tokenRequest([...prefix, 7, 8, 9]));
       const again = await run(cluster, tokenRequest([...prefix, 7, 8, 9]));
@@ -137,7 +137,7 @@ describe("serving many", () => {
     }));
 
   it("refuses what would have to wait too long", () =>
-    withCluster({ server: { maxWaiting: 2 }, decode: { maxBatch: 1 } }, async (cluster) => {
+    withWorkersHere({ server: { maxWaiting: 2 }, decode: { maxBatch: 1 } }, async (cluster) => {
       const answers = await Promise.allSettled(Array.from({ length: 12 }, (_, i) => generate(cluster, { prompt: `${TEXTS[0]} ${i}`, maxTokens: 4 })));
       const refused = answers.filter((answer) => answer.status === "rejected").map(({ reason }) => reason.code);
       assertEquals(refused, new Array(10).fill("overloaded"));
