@@ -43,7 +43,7 @@ describe("a cluster with exact attention", () => {
       const prefill = { ranks: ranks === 4 ? 2 : 1 };
       const decode = { attention: "mla" as const, ranks };
       await withCluster({ decode, prefill }, assertGoldenGenerations);
-      if (ranks > 1) await withCluster({ decode: { ...decode, feedForward: "replicated" }, prefill }, assertGoldenGenerations);
+      if (ranks > 1) await withWorkersHere({ decode: { ...decode, feedForward: "replicated" }, prefill }, assertGoldenGenerations);
       for (const name of others) {
         await withWorkersHere({ model: fixtureDirectory(name), decode, prefill }, async (cluster) => {
           const generated = (await readGolden(name)).generated!;
@@ -55,7 +55,7 @@ describe("a cluster with exact attention", () => {
   }
 
   it("draws, penalises, biases and scores as one process does", () =>
-    withCluster({ decode: { attention: "mla", ranks: 3 } }, (cluster) =>
+    withWorkersHere({ decode: { attention: "mla", ranks: 3 } }, (cluster) =>
       withEngine(async (engine) => {
         const prompt = "To create a new table";
         const first = (await generate(engine, { prompt, maxTokens: 1 })).tokens[0];
@@ -120,7 +120,7 @@ describe("a cluster with TPLA", () => {
 
   for (const dtype of ["f32", "q8"] as const) {
     it(`caches and hands over what the formulas say of ${dtype}, and gives every block back`, () =>
-      withCluster({ cache: { dtype }, decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
+      withWorkersHere({ cache: { dtype }, decode: { ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
         const spec = await specOf("tiny-mla");
         using files = new DirectoryFiles(fixtureDirectory("tiny-mla"));
         const chosen = await readChosenWidths(await files.open("basis.safetensors"), spec);

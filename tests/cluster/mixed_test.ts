@@ -36,7 +36,7 @@ function requestsOf(count: number, random: Random): GenerateOptions[] {
 describe("a mixed unit", () => {
   for (const ranks of [1, 2]) {
     it(`generates the goldens of every model over ${ranks} ranks, with its weights once`, async () => {
-      await withCluster({ mixed: { workers: 1, ranks } }, async (cluster) => {
+      await (ranks === 1 ? withWorkersHere : withCluster)({ mixed: { workers: 1, ranks } }, async (cluster) => {
         await assertGoldenGenerations(cluster);
         const [unit, ...others] = (await cluster.describe()).units;
         assertEquals([unit.role, unit.workers.length, others], ["mixed", ranks, []]);
@@ -57,7 +57,7 @@ describe("a mixed unit", () => {
     withWorkersHere(
       mixed({ prefill: { chunk: 64 } }),
       (alone) =>
-        withCluster(mixed({ prefill: { chunk: 24 }, decode: { maxBatch: 12 }, cache: { maxTokens: 1024 } }), async (together) => {
+        withWorkersHere(mixed({ prefill: { chunk: 24 }, decode: { maxBatch: 12 }, cache: { maxTokens: 1024 } }), async (together) => {
           const requests = requestsOf(STREAMS, new Random(11));
           const answers = await Promise.all(requests.map((request) => generate(together, request)));
           for (const [i, request] of requests.entries()) assertEquals(answers[i], await generate(alone, request), `request ${i}`);
@@ -72,7 +72,7 @@ describe("a mixed unit", () => {
       withWorkersHere(
         { cache: { dtype }, decode: { ranks, attention: "mla" }, prefill: { ranks } },
         (apart) =>
-          withCluster({ mixed: { workers: 1, ranks }, cache: { dtype } }, async (cluster) => {
+          withWorkersHere({ mixed: { workers: 1, ranks }, cache: { dtype } }, async (cluster) => {
             for (const request of requestsOf(4, new Random(2))) assertEquals(await generate(cluster, request), await generate(apart, request));
             const prompt = Array.from({ length: 150 }, (_, i) => 200 + i);
             for (const change of [{ promptLogprobs: 0 }, { promptLogprobs: 0, maxTokens: 0 }]) {
@@ -86,7 +86,7 @@ describe("a mixed unit", () => {
   }
 
   it("takes sequences out when blocks run out, those too whose prompts are computed, and goes on with them later", () =>
-    withCluster(mixed({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
+    withWorkersHere(mixed({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
       const texts = TEXTS.slice(0, 3);
       const prompts = [...texts, ...texts.map((text) => `${text} ${"again ".repeat(30)}`)];
       const requests = prompts.map((prompt) => ({ prompt, maxTokens: 60, ignoreEos: true }));
@@ -100,7 +100,7 @@ describe("a mixed unit", () => {
     }));
 
   it("computes the prompt of several choices once, copies what they write to, and keeps prefixes of each client", () =>
-    withCluster(mixed(), async (cluster) => {
+    withWorkersHere(mixed(), async (cluster) => {
       const prompt = Array.from({ length: 100 }, (_, i) => 200 + i);
       const choices = [0, 1, 2, 3];
       const apart: Awaited<ReturnType<typeof run>>[] = [];
@@ -118,7 +118,7 @@ describe("a mixed unit", () => {
     }));
 
   it("stops at once for clients that go away, with a prompt half computed too, and nobody else notices", () =>
-    withCluster(mixed({ prefill: { chunk: 16 } }), async (cluster) => {
+    withWorkersHere(mixed({ prefill: { chunk: 16 } }), async (cluster) => {
       const request = { prompt: TEXTS[0], maxTokens: 40, ignoreEos: true };
       const expected = (await generate(cluster, request)).tokens;
       const random = new Random(3);

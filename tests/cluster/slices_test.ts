@@ -83,11 +83,17 @@ interface Comparison {
   readonly parts?: "as many" | "others";
   readonly seed: number;
   readonly longest?: number;
+  /** Where workers of the first cluster are; default: in processes of their own. */
+  readonly workers?: "in processes" | "here";
 }
 
 /** All at once on one cluster, one after the other on the other. */
-async function compare(one: Config, other: Config, { runs = 1, seed, longest = 100, parts = "as many" }: Comparison): Promise<void> {
-  await withCluster(one, (together) =>
+async function compare(
+  one: Config,
+  other: Config,
+  { runs = 1, seed, longest = 100, parts = "as many", workers = "in processes" }: Comparison,
+): Promise<void> {
+  await (workers === "here" ? withWorkersHere : withCluster)(one, (together) =>
     withWorkersHere(other, async (inTurn) => {
       await fc.assert(
         fc.asyncProperty(requestsOf(longest), async (drawn) => {
@@ -127,7 +133,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
   for (const ranks of tested("numbers of ranks that have blocks whole", [2, 4], (ranks) => ranks === 2)) {
     it(`gives the bits of one prefill worker where each of ${ranks} ranks has feed-forward blocks whole`, () => {
       const config = whole(ofFixture("deepseek-v2-lite-tiny", { decode: { ranks } }));
-      return compare(alone(config), { ...config, prefill: { chunk: 48 } }, { seed: 4, parts: "others" });
+      return compare(alone(config), { ...config, prefill: { chunk: 48 } }, { seed: 4, parts: "others", workers: "here" });
     });
   }
 
@@ -148,7 +154,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
 
   const models = ["deepseek-v3-tiny", "mistral3-tiny", "minicpm3-tiny", "glm4-moe-lite-tiny", "axk1-tiny"] satisfies Fixture[];
   for (const name of tested("models", models, (name) => name === "deepseek-v3-tiny")) {
-    it(`does so for ${name}`, () => compare(alone(ofFixture(name)), apart(ofFixture(name)), { seed: 7 }));
+    it(`does so for ${name}`, () => compare(alone(ofFixture(name)), apart(ofFixture(name)), { seed: 7, workers: "here" }));
   }
 
   itOfWhole("does so under the paper's scheme", () => {
@@ -183,7 +189,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     ));
 
   it("takes sequences out when blocks run out, and goes on with them later", () =>
-    withCluster(alone({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
+    withWorkersHere(alone({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
       const prompts = [20, 24, 28, 60, 62, 66].map((length, i) => Array.from({ length }, (_, t) => 100 + (i * 17 + t * 3) % 200));
       const requests = prompts.map((prompt) => tokenRequest(prompt, { maxTokens: 60 }));
       const expected: Bits[] = [];
@@ -194,7 +200,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     }));
 
   it("stops at once for clients that go away, with a prompt half computed too, and nobody else notices", () =>
-    withCluster(alone({ prefill: { chunk: 16 } }), async (cluster) => {
+    withWorkersHere(alone({ prefill: { chunk: 16 } }), async (cluster) => {
       const staying = tokenRequest([5, 6, 7, 8], { maxTokens: 40 });
       const expected = await bitsOf(cluster, staying);
       const streams = [1, 2, 3].map(() => bitsOf(cluster, staying));

@@ -25,7 +25,7 @@ async function exact(asks: readonly Parameters<typeof generate>[1][]): Promise<n
 
 describe("a cluster whose ranks share latents by tokens", () => {
   it("generates the goldens, over two and three ranks, with and without feed-forward blocks whole", async () => {
-    await withCluster({ decode: { attention: "dcp", ranks: 3, feedForward: "replicated" } }, assertGoldenGenerations);
+    await withWorkersHere({ decode: { attention: "dcp", ranks: 3, feedForward: "replicated" } }, assertGoldenGenerations);
     const model = fixtureDirectory("deepseek-v3-tiny");
     await withWorkersHere({ model, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
       const generated = (await readGolden("deepseek-v3-tiny")).generated!;
@@ -54,7 +54,7 @@ describe("a cluster whose ranks share latents by tokens", () => {
     await withWorkersHere({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
       for (const ask of asks) expected.push(await generate(cluster, ask));
     });
-    await withCluster({ decode: { attention: "dcp", ranks: 2, wire: "f16", pingPong: true } }, async (cluster) => {
+    await withWorkersHere({ decode: { attention: "dcp", ranks: 2, wire: "f16", pingPong: true } }, async (cluster) => {
       const alone = [];
       for (const ask of asks) alone.push(await generate(cluster, ask));
       assertEquals(await Promise.all(asks.map((ask) => generate(cluster, ask))), alone, "the same beside others");
@@ -70,7 +70,7 @@ describe("a cluster whose ranks share latents by tokens", () => {
   });
 
   it("caches a part of all tokens on each rank, hands each over once, and exchanges what the formulas say", () =>
-    withCluster({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
+    withWorkersHere({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
       const spec = parseModelConfig(await Deno.readTextFile(`${fixtureDirectory("tiny-mla")}/config.json`), "tiny-mla");
       const shapes = partition(spec, { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 });
       const { tokens } = await generate(cluster, { prompt: prompt(70), maxTokens: 80, ignoreEos: true, speculate: "off" });
@@ -98,16 +98,19 @@ describe("a cluster whose ranks share latents by tokens", () => {
     ];
     const expected = await exact(asks);
     // Five blocks of 128 tokens: not all of them at once.
-    await withCluster({ cache: { maxTokens: 640 }, decode: { attention: "dcp", ranks: 2, maxBatch: 4 }, prefill: { chunk: 64 } }, async (cluster) => {
-      for (const [i, ask] of asks.entries()) assertEquals((await generate(cluster, ask)).tokens, expected[i], `request ${i}`);
-      const again = await Promise.all([...asks, ...asks].map((ask) => generate(cluster, ask)));
-      assertEquals(again.map(({ tokens }) => tokens), [...expected, ...expected]);
-      assert(cluster.scheduling.preemptions > 0, "somebody gave way");
-      assert(cluster.scheduling.cachedTokens > 0, "prefixes were found again");
-      assert(cluster.scheduling.accepted.length > 0, "drafts were right");
-      await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
-      cluster.checkIntegrity();
-    });
+    await withWorkersHere(
+      { cache: { maxTokens: 640 }, decode: { attention: "dcp", ranks: 2, maxBatch: 4 }, prefill: { chunk: 64 } },
+      async (cluster) => {
+        for (const [i, ask] of asks.entries()) assertEquals((await generate(cluster, ask)).tokens, expected[i], `request ${i}`);
+        const again = await Promise.all([...asks, ...asks].map((ask) => generate(cluster, ask)));
+        assertEquals(again.map(({ tokens }) => tokens), [...expected, ...expected]);
+        assert(cluster.scheduling.preemptions > 0, "somebody gave way");
+        assert(cluster.scheduling.cachedTokens > 0, "prefixes were found again");
+        assert(cluster.scheduling.accepted.length > 0, "drafts were right");
+        await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
+        cluster.checkIntegrity();
+      },
+    );
   });
 
   it("goes on with the same tokens where a rank is killed, by itself and with prompts that ranks compute among themselves", async () => {

@@ -43,7 +43,7 @@ describe("serving many", () => {
       })));
 
   it("tells clients of a step's tokens while the next step is computed", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const { serving } = cluster.served.engine as ClusterTokenEngine;
       const busy: boolean[] = [];
       await cluster.served.engine.generate(tokenRequest([5, 6, 7], { maxTokens: 6 }), ({ kind }) => {
@@ -70,7 +70,7 @@ describe("serving many", () => {
     }));
 
   it("takes sequences out when blocks run out and goes on with them later", () =>
-    withCluster({ cache: { maxTokens: 192 } }, async (cluster) => {
+    withWorkersHere({ cache: { maxTokens: 192 } }, async (cluster) => {
       const requests = TEXTS.map((prompt) => ({ prompt, maxTokens: 90, ignoreEos: true }));
       const expected: number[][] = [];
       for (const request of requests) expected.push((await generate(cluster, request)).tokens);
@@ -120,7 +120,7 @@ describe("serving many", () => {
     }));
 
   it("stops at once for clients that go away, and nobody else notices", () =>
-    withCluster({}, async (cluster) => {
+    withWorkersHere({}, async (cluster) => {
       const request = { prompt: TEXTS[0], maxTokens: 60, ignoreEos: true };
       const expected = (await generate(cluster, request)).tokens;
       const random = new Random(3);
