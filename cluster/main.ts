@@ -6,10 +6,7 @@
 import manifest from "../deno.json" with { type: "json" };
 import { LatentmeshError, messageOf } from "../core/errors.ts";
 import { REFUSED_EXIT_CODE } from "../core/wire/protocol.ts";
-import { measureDrift } from "../workers/study/drift.ts";
-import { createProgram } from "./commands/cli.ts";
-import { RunningCluster } from "./cluster.ts";
-import { clusterServices } from "./compose.ts";
+import { createProgram, type Services } from "./commands/cli.ts";
 import { configureLogs, logEnd } from "./logs/log.ts";
 
 if (import.meta.main) {
@@ -21,12 +18,7 @@ if (import.meta.main) {
     Deno.exit(1);
   }
   try {
-    const program = createProgram(manifest.version, {
-      ...clusterServices,
-      loadEngine: (settings, onProgress) => RunningCluster.alone(settings, clusterServices, onProgress),
-      startCluster: (settings, onProgress) => RunningCluster.launch(settings, clusterServices, onProgress),
-      measureDrift,
-    });
+    const program = createProgram(manifest.version, loadServices);
     await program.parseAsync(Deno.args, { from: "user" });
   } catch (error) {
     // What users can act on is one line; anything else is a bug and keeps its stack.
@@ -35,6 +27,21 @@ if (import.meta.main) {
     // A worker that was refused would be refused again.
     Deno.exit(error instanceof LatentmeshError && error.code === "unauthorized" ? REFUSED_EXIT_CODE : 1);
   }
+}
+
+/** What computes, or starts others that do. */
+async function loadServices(): Promise<Services> {
+  const [{ measureDrift }, { RunningCluster }, { clusterServices }] = await Promise.all([
+    import("../workers/study/drift.ts"),
+    import("./cluster.ts"),
+    import("./compose.ts"),
+  ]);
+  return {
+    ...clusterServices,
+    loadEngine: (settings, onProgress) => RunningCluster.alone(settings, clusterServices, onProgress),
+    startCluster: (settings, onProgress) => RunningCluster.launch(settings, clusterServices, onProgress),
+    measureDrift,
+  };
 }
 
 /**

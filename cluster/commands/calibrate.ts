@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { InvalidArgumentError } from "commander";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { MeasuredWidths, WidthBudget } from "../../core/tpla/chosen_widths.ts";
 import { besideModel } from "../../core/model/gguf/parts.ts";
@@ -25,21 +24,6 @@ export interface CalibrateFlags extends Pick<ModelFlags, "model" | "device"> {
   /** What a rank may cache of a token, for numbers of latent groups. */
   readonly budget?: readonly WidthBudget[];
   readonly output?: string;
-}
-
-/** `96` for two latent groups, or `2:96,4:64`. */
-export function budgets(text: string): WidthBudget[] {
-  const all = text.split(",").map((part) => {
-    const [, groups = "2", values] = /^(?:(\d{1,4}):)?(\d{1,5}(?:\.\d+)?)$/.exec(part.trim()) ?? [];
-    if (values === undefined || Number(groups) < 2) {
-      throw new InvalidArgumentError("It must be values of a token that a rank caches, as 96, or latent groups with theirs, as 2:96,4:64.");
-    }
-    return { latentGroups: Number(groups), values: Number(values) };
-  });
-  if (new Set(all.map(({ latentGroups }) => latentGroups)).size < all.length) {
-    throw new InvalidArgumentError("It has two budgets for as many latent groups.");
-  }
-  return all;
 }
 
 /** Calibrates and writes the file. */

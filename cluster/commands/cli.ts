@@ -3,28 +3,12 @@
  *
  * @module
  */
-import { LatentmeshError } from "../../core/errors.ts";
-import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { Command, Option } from "commander";
+import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { ENV_HELP } from "../../core/env.ts";
-import { budgets, type CalibrateFlags, writeCalibration } from "./calibrate.ts";
-import { examineAll, printFindings } from "./doctor.ts";
-import { drift, type DriftFlags } from "./drift.ts";
-import { DEFAULT_FRONT_PORT, type FrontFlags } from "../config/front_settings.ts";
-import { front } from "./front.ts";
-import { type ClusterPlan, planCluster, printPlan } from "./plan.ts";
-import { score, type ScoreFlags } from "./score.ts";
-import { models, type ModelsFlags } from "./models.ts";
-import { pull, type PullFlags } from "./pull.ts";
-import { serve } from "./serve.ts";
-import { serveModels } from "./serve_models.ts";
-import { chooseUnits } from "../planning/choose_units.ts";
-import { compare, type Comparison, printComparison } from "./compare.ts";
-import { asOneMixed, type Settings } from "../config/settings.ts";
-import type { SeveralModels } from "../config/several_models.ts";
-import { joinUntilStopped, type WorkerFlags } from "./worker.ts";
-import { configJsonSchema } from "../config/json_schema.ts";
-import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
+import { budgets } from "../config/budgets.ts";
+import { CALIBRATION_TOKENS } from "../config/calibration_tokens.ts";
+import { groupFlags } from "../config/flag_groups.ts";
 import {
   type AllFlags,
   cacheDtypeOption,
@@ -41,12 +25,18 @@ import {
   withServer,
   withSingle,
 } from "../config/flags.ts";
-import { withModelDescribed } from "../config/fetch_model.ts";
-import { REGISTRY_HELP } from "../registry/open_registry.ts";
-import { groupFlags } from "../config/flag_groups.ts";
+import { DEFAULT_FRONT_PORT, type FrontFlags } from "../config/front_settings.ts";
+import { asOneMixed, type Settings } from "../config/settings.ts";
 import { log, printLine } from "../logs/log.ts";
-import { CALIBRATION_TOKENS } from "../fleet/load_model.ts";
 import type { ClusterServices } from "../planning/services.ts";
+import { REGISTRY_HELP } from "../registry/registry_help.ts";
+import type { CalibrateFlags } from "./calibrate.ts";
+import type { DriftFlags } from "./drift.ts";
+import type { LoadEngine, MeasureDrift } from "./loaded_engine.ts";
+import type { ModelsFlags } from "./models.ts";
+import type { PullFlags } from "./pull.ts";
+import type { ScoreFlags } from "./score.ts";
+import type { WorkerFlags } from "./worker.ts";
 
 /** What commands need of the workers' side. */
 export interface Services extends ClusterServices {
@@ -65,8 +55,12 @@ Examples:
   serve --model DIR --ranks 2 --gpus 0,1,2  one prefill worker, and the latent cache cut over two decode ranks (TPLA)
   serve --config cluster.yaml --port 9000   from a cluster file, which may name several models or hosts; flags win over it`;
 
-/** Builds the program. */
-export function createProgram(version: string, services: Services): Command {
+/**
+ * Builds the program. What a command runs on is loaded when it runs: whoever asks for help, or is told of a wrong flag, does not wait for all of it.
+ *
+ * @param services loads the workers' side
+ */
+export function createProgram(version: string, services: () => Promise<Services>): Command {
   const program = new Command("latentmesh")
     .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
     .version(version)
@@ -80,9 +74,11 @@ export function createProgram(version: string, services: Services): Command {
     .addHelpText("after", ENVIRONMENT)
     .action(async ({ single, ...flags }: ServeFlags) => {
       const settings = await servedBy({ single, ...flags });
-      const load = single === true ? services.loadEngine : startChosen(services);
-      if (settings.several === null) await serve(settings, load);
-      else await serveModels(settings, settings.several, load, services);
+      const given = await services();
+      const load = single === true ? given.loadEngine : startChosen(given);
+      if (settings.several === null) return await (await import("./serve.ts")).serve(settings, load);
+      const { serveModels } = await import("./serve_models.ts");
+      await serveModels(settings, settings.several, load, given);
     });
 
   withListening(program.command("front").description("the APIs of all servers of a registry behind one address"), DEFAULT_FRONT_PORT)
@@ -93,7 +89,7 @@ export function createProgram(version: string, services: Services): Command {
     .option("--requests-per-minute <n>", "requests of one API key in a minute; every front counts for itself", integer)
     .addOption(shutdownOption())
     .addHelpText("after", ENVIRONMENT)
-    .action(async (flags: FrontFlags) => await front(flags));
+    .action(async (flags: FrontFlags) => await (await import("./front.ts")).front(flags));
 
   program.command("worker").description("join this machine's GPUs to a cluster")
     .requiredOption("--join <address>", "address of the coordinator, wss://host:port")
@@ -111,31 +107,34 @@ export function createProgram(version: string, services: Services): Command {
     .option("--tls-ca <file>", "PEM certificate of who signed the others'")
     .option("--insecure", "allow links without TLS: whoever listens in reads prompts and answers")
     .addHelpText("after", ENVIRONMENT)
-    .action(async (flags: WorkerFlags) => await joinUntilStopped(flags, services));
+    .action(async (flags: WorkerFlags) => {
+      const { joinUntilStopped } = await import("./worker.ts");
+      await joinUntilStopped(flags, await services());
+    });
 
   serving("plan", "print what a configuration comes to: bytes per rank, on the wire and in the cache")
     .addOption(new Option("--compare", "print the ways of using this host's GPUs side by side instead, with predicted steps").conflicts("single"))
     .option("--json", "print JSON instead of a table")
     .action(async ({ json = false, compare: comparing, ...flags }: ServeFlags & { json?: boolean; compare?: boolean }) => {
       const given = await servedBy(flags);
-      const plan = async (of: Settings) => {
-        const settings = await withModelDescribed(of);
-        return comparing === true ? await compare(settings, services) : await planCluster((await chooseUnits(settings, services)).settings, services);
-      };
-      if (given.several === null) return printPlanned(await plan(given), json);
-      Deno.exitCode = await printPlans(given.several, plan, json) ? 0 : 1;
+      const { planAll } = await import("./plan_all.ts");
+      if (!await planAll(given, await services(), { json, comparing: comparing === true })) Deno.exitCode = 1;
     });
 
   serving("doctor", "look for what would keep a configuration from working")
     .action(async (flags: ServeFlags) => {
-      if (!printFindings(await examineAll(await servedBy(flags), services))) Deno.exitCode = 1;
+      const settings = await servedBy(flags);
+      const { examineAll, printFindings } = await import("./doctor.ts");
+      if (!printFindings(await examineAll(settings, await services()))) Deno.exitCode = 1;
     });
 
   withModel(program.command("score").description("print the perplexity of documents"))
     .requiredOption("--text <file>", "JSON array of documents")
     .option("--limit-tokens <n>", "tokens of each document", integer, 1024)
     .option("--json", "print JSON instead of a table")
-    .action((flags: ScoreFlags) => score(flags, services.loadEngine));
+    .action(async (flags: ScoreFlags) =>
+      await (await import("./score.ts")).score(flags, async (...given) => await (await services()).loadEngine(...given))
+    );
 
   withDevice(program.command("calibrate").description("collect the statistics from which a model's latent basis is chosen"))
     .option("--text <file>", "JSON array of documents (default: the built-in mixed text)")
@@ -146,7 +145,11 @@ export function createProgram(version: string, services: Services): Command {
       budgets,
     )
     .option("--output <file>", "where to write (default: basis.safetensors in the model directory)")
-    .action(async (flags: CalibrateFlags) => await writeCalibration(flags, await settingsOf(flags), services.calibrate));
+    .action(async (flags: CalibrateFlags) => {
+      const settings = await settingsOf(flags);
+      const { writeCalibration } = await import("./calibrate.ts");
+      await writeCalibration(flags, settings, async (options) => await (await services()).calibrate(options));
+    });
 
   withScheme(withDevice(program.command("drift").description("print how far a way of decoding drifts from exact attention, on documents")))
     .requiredOption("--text <file>", "JSON array of documents")
@@ -154,58 +157,25 @@ export function createProgram(version: string, services: Services): Command {
     .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
     .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
     .option("--json", "print JSON instead of a table")
-    .action((flags: DriftFlags) => drift(flags, services.measureDrift));
+    .action(async (flags: DriftFlags) =>
+      await (await import("./drift.ts")).drift(flags, async (request) => await (await services()).measureDrift(request))
+    );
 
   program.command("pull").description("fetch models from the hub into the cache, which is shared with Python's huggingface_hub")
     .argument("<models...>", "names: org/name, org/name@revision, or of GGUF files org/name:Q4_K_M or hf:org/name/file.gguf")
     .option("--verify", "hash what is there already, too, and fetch again what is not as the hub lists it")
     .addHelpText("after", ENVIRONMENT)
-    .action(async (names: string[], flags: PullFlags) => await pull(names, flags));
+    .action(async (names: string[], flags: PullFlags) => await (await import("./pull.ts")).pull(names, flags));
 
   program.command("models").description("list the models in the cache, or remove one")
     .option("--remove <model>", "remove org/name, or of it only one revision, org/name@revision, or one of its GGUF files, org/name:Q4_K_M")
     .option("--json", "print JSON instead of a table")
-    .action(async (flags: ModelsFlags) => await models(flags));
+    .action(async (flags: ModelsFlags) => await (await import("./models.ts")).models(flags));
 
   for (const command of program.commands) if (command.name() !== "worker" && command.name() !== "front") groupFlags(command);
   program.command("config-schema").description("print the JSON Schema of the configuration file")
-    .action(() => printLine(JSON.stringify(configJsonSchema(), null, 2)));
+    .action(async () => printLine(JSON.stringify((await import("../config/json_schema.ts")).configJsonSchema(), null, 2)));
   return program;
-}
-
-/** Plans every model, and prints what becomes of each. @returns whether all can be planned */
-async function printPlans(
-  { models }: SeveralModels<Settings>,
-  plan: (settings: Settings) => Promise<ClusterPlan | Comparison>,
-  json: boolean,
-): Promise<boolean> {
-  const plans = await Promise.all(models.map(async ({ name, settings }) => {
-    try {
-      return { name, planned: await plan(settings) };
-    } catch (error) {
-      // What users can do nothing about is a bug, and ends the command.
-      if (error instanceof LatentmeshError && error.code !== "internal") return { name, error };
-      throw error;
-    }
-  }));
-  if (json) {
-    const shown = ({ planned, error }: (typeof plans)[number]) =>
-      planned === undefined ? { error: error.message } : "ways" in planned ? planned.ways : planned;
-    printLine(JSON.stringify(Object.fromEntries(plans.map((one) => [one.name, shown(one)]))));
-  }
-  for (const { name, planned, error } of plans) {
-    if (error !== undefined) log("error", `Of model "${name}": ${error.message}`);
-    if (json || planned === undefined) continue;
-    printLine(`# ${name}`);
-    printPlanned(planned, false);
-    printLine("");
-  }
-  return plans.every(({ error }) => error === undefined);
-}
-
-function printPlanned(planned: ClusterPlan | Comparison, json: boolean): void {
-  if ("ways" in planned) printComparison(planned, json);
-  else printPlan(planned, json);
 }
 
 /** What `serve` takes, and what looks at it beforehand. */
@@ -220,6 +190,7 @@ async function servedBy({ single, ...flags }: ServeFlags): Promise<Settings> {
 /** Starts what suits the machine, where nothing else is configured, and says so. */
 function startChosen(services: Services): LoadEngine {
   return async (given, onProgress) => {
+    const { chooseUnits } = await import("../planning/choose_units.ts");
     const { settings, reason } = await chooseUnits(given, services);
     if (reason !== null) log("info", `units   ${reason}`);
     return await services.startCluster(settings, onProgress);

@@ -13,7 +13,7 @@ import { keysAt, pathsOf, problemOf } from "../../core/expected.ts";
 import { suggest } from "../../core/suggest.ts";
 import { SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { CELL_ID, cellUrl } from "../../core/registry/cell_record.ts";
-import { REGISTRY_HELP } from "../registry/open_registry.ts";
+import { REGISTRY_HELP } from "../registry/registry_help.ts";
 import { SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { Config } from "./config_type.ts";
 

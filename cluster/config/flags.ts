@@ -11,14 +11,13 @@ import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { SYNTHETIC_HELP } from "../../core/model/synthetic/name.ts";
 import { ATTENTION_MODES, type AttentionMode, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";
 import { checkConfig, type Config, parseConfig } from "./config.ts";
-import { withModelFetched } from "./fetch_model.ts";
 import { type Speculation, SPECULATIONS } from "../../core/speculation/speculation.ts";
 import type { HostConfig } from "./config_type.ts";
 import { naming, SETTING_OF, type SettingFlag } from "./flag_settings.ts";
 import { refuseSeveral } from "./several_models.ts";
 import { refuseIdleFlags } from "./without_effect.ts";
 import { LOCAL_HOST } from "./host_places.ts";
-import { REGISTRY_HELP } from "../registry/open_registry.ts";
+import { REGISTRY_HELP } from "../registry/registry_help.ts";
 import { DEFAULT_PORT, resolveSettings, type Settings } from "./settings.ts";
 
 /** Flags of commands that load a model, as commander names them. */
@@ -277,6 +276,7 @@ export async function settingsOf(flags: AllFlags): Promise<Settings> {
 export async function fetchedSettingsOf(flags: AllFlags): Promise<Settings> {
   const settings = await settingsOf(flags);
   refuseSeveral(settings, "this command");
+  const { withModelFetched } = await import("./fetch_model.ts");
   return await withModelFetched(settings);
 }
 

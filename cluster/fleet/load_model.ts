@@ -15,6 +15,7 @@ import { log } from "../logs/log.ts";
 import { PrivateDirectory } from "../processes/private_directory.ts";
 import { showProgress } from "../logs/progress.ts";
 import type { ClusterServices, OpenFiles } from "../planning/services.ts";
+import { CALIBRATION_TOKENS } from "../config/calibration_tokens.ts";
 import { embeddedTexts } from "../config/embedded_model.ts";
 import type { Settings } from "../config/settings.ts";
 import { cacheHome } from "../processes/cache_home.ts";
@@ -22,8 +23,6 @@ import { spawnText } from "../text/spawn_text.ts";
 import { TextWork } from "../text/text_work.ts";
 import { writeWhole } from "../processes/write_whole.ts";
 
-/** Tokens of a calibration; fewer than this and the statistics show the text more than the model. */
-export const CALIBRATION_TOKENS = 16384;
 /** Milliseconds that tokenising the text of a calibration may take. */
 const CALIBRATION_TIMEOUT = 60_000;
 

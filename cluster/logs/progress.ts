@@ -3,7 +3,6 @@
  *
  * @module
  */
-import progress from "cli-progress";
 import { formatBytes, log } from "./log.ts";
 import { formatSeconds, Rate } from "./rate.ts";
 
@@ -31,7 +30,43 @@ export function showProgress(label: string, format: Format = formatBytes): Progr
 }
 
 function bar(label: string, format: Format): Progress {
-  const display = new progress.SingleBar({
+  const rate = new Rate();
+  let display: SingleBar | null = null;
+  let latest: readonly [done: number, total: number] | null = null;
+  let [started, stopped] = [false, false];
+  const show = () => {
+    if (display === null || latest === null) return;
+    const [done, total] = latest;
+    const values = { amounts: amountsOf(rate, done, total, format) };
+    if (!started) display.start(total, done, values);
+    display.setTotal(total);
+    display.update(done, values);
+    started = true;
+  };
+  void openBar(label).then((opened) => {
+    if (stopped) return;
+    display = opened;
+    show();
+  });
+  return {
+    update(done, total) {
+      rate.update(done);
+      latest = [done, total];
+      show();
+    },
+    stop() {
+      stopped = true;
+      display?.stop();
+    },
+  };
+}
+
+type SingleBar = Awaited<ReturnType<typeof openBar>>;
+
+/** The library is loaded where there is a terminal only: most processes have none. */
+async function openBar(label: string) {
+  const { default: progress } = await import("cli-progress");
+  return new progress.SingleBar({
     format: `${label} {bar} {percentage}% {amounts}`,
     // With what is said beside it, it fits a terminal of 80 columns.
     barsize: 20,
@@ -41,19 +76,6 @@ function bar(label: string, format: Format): Progress {
     // Whoever leaves meanwhile leaves a terminal that wraps lines as before.
     linewrap: true,
   }, progress.Presets.shades_classic);
-  const rate = new Rate();
-  let started = false;
-  return {
-    update(done, total) {
-      rate.update(done);
-      const values = { amounts: amountsOf(rate, done, total, format) };
-      if (!started) display.start(total, done, values);
-      display.setTotal(total);
-      display.update(done, values);
-      started = true;
-    },
-    stop: () => display.stop(),
-  };
 }
 
 function lines(label: string, format: Format): Progress {

@@ -11,10 +11,7 @@ import { KubernetesRegistry } from "./kubernetes/kubernetes_registry.ts";
 import { readKubernetesPlace } from "./kubernetes/place.ts";
 import { findServiceAccount } from "./kubernetes/service_account.ts";
 import { NatsRegistry } from "./nats_registry.ts";
-
-/** What `--help` says of names. */
-export const REGISTRY_HELP =
-  "file:DIRECTORY, on a disk that all hosts share; nats://HOST:PORT[/BUCKET] (tls://… with TLS), a server with JetStream; or kubernetes[:NAMESPACE][?LABEL=VALUE], in a pod";
+import { REGISTRY_HELP } from "./registry_help.ts";
 
 /** Where nothing else is said. */
 const BUCKET = "latentmesh-cells";

@@ -8,11 +8,7 @@ import type { ByteSource } from "../model/safetensors.ts";
 import { cachedLayers, type ModelSpec } from "../model/spec.ts";
 import { BASIS_DEFAULTS, type BasisKind, chooseBasis, type LayerBasis } from "./basis.ts";
 import { layerBases, readBasis } from "./basis_file.ts";
-
-/** Whether a basis needs a calibration. */
-export function needsCalibration(kind: BasisKind): boolean {
-  return kind === "pca" || kind === "balanced";
-}
+import { needsCalibration } from "./scheme.ts";
 
 /**
  * The basis of every layer whose latents are cached. A layer that drafts is never calibrated: it has one that spreads what is lost over all directions.

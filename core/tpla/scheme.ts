@@ -102,3 +102,8 @@ export function resolveBasis(
   if (!cutsLatents({ attention, latentGroups })) return null;
   return { kind: paper ? "pca" : basis, lambda };
 }
+
+/** Whether a basis needs a calibration. */
+export function needsCalibration(kind: BasisKind): boolean {
+  return kind === "pca" || kind === "balanced";
+}

@@ -74,7 +74,8 @@ async function sourceFiles(): Promise<string[]> {
 /** Files of the project that a file imports, relative to the root. */
 async function importsOf(file: string): Promise<string[]> {
   const text = await Deno.readTextFile(`${ROOT}/${file}`);
-  const specifiers = [...text.matchAll(/^(?:import|export)[^;]*?from "(\.[^"]+)"|^import "(\.[^"]+)"/gms)].map((match) => match[1] ?? match[2]);
+  const written = /^(?:import|export)[^;]*?from "(\.[^"]+)"|^import "(\.[^"]+)"|\bawait import\("(\.[^"]+)"\)|^ +import\("(\.[^"]+)"\),$/gms;
+  const specifiers = [...text.matchAll(written)].map((match) => match.slice(1).find((specifier) => specifier !== undefined)!);
   return specifiers.map((specifier) => new URL(specifier, `file:///${file}`).pathname.slice(1)).filter((target) => !target.endsWith(".wgsl"));
 }
 

@@ -4,7 +4,7 @@
  * @module
  */
 import type { Command, Option } from "commander";
-import { createProgram, type Services } from "../../../cluster/commands/cli.ts";
+import { createProgram } from "../../../cluster/commands/cli.ts";
 import { FLAG_GROUPS } from "../../../cluster/config/flag_groups.ts";
 import { SETTING_OF } from "../../../cluster/config/flag_settings.ts";
 import { ENV_HELP } from "../../../core/env.ts";
@@ -12,7 +12,7 @@ import { sentence } from "./config_keys.ts";
 
 /** The program, for what it says of itself; it runs nothing. */
 export function describedProgram(): Command {
-  return createProgram("0", {} as Services);
+  return createProgram("0", () => Promise.reject(new Error("nothing is run")));
 }
 
 /** Markdown: what each command is for. */
