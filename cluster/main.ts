@@ -30,7 +30,7 @@ if (import.meta.main) {
 }
 
 /** What computes, or starts others that do. */
-async function loadServices(): Promise<Services> {
+export async function loadServices(): Promise<Services> {
   const [{ measureDrift }, { RunningCluster }, { clusterServices }] = await Promise.all([
     import("../workers/study/drift.ts"),
     import("./cluster.ts"),

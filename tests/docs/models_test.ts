@@ -5,8 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { formatBytes } from "../../cluster/logs/log.ts";
 import { SHAPES } from "../../core/model/synthetic/shapes.ts";
+import { runHere } from "../support/cli_here.ts";
 import { ROOT } from "../support/fixtures.ts";
-import { runCli } from "../../bench/support/process.ts";
 
 const text = await Deno.readTextFile(`${ROOT}/docs/models.md`);
 
@@ -14,8 +14,7 @@ const text = await Deno.readTextFile(`${ROOT}/docs/models.md`);
 async function planned(model: string, weights: string): Promise<{ weightBytes: number; cacheBytes: number; activationBytes: number }> {
   const [, command] = /^deno task plan --model synthetic:v2-lite --weights q4 (.*)$/m.exec(text)!;
   const named = ["--device", "cpu", "--model", `synthetic:${model}`, "--weights", weights];
-  const { stdout } = await runCli("plan", ...named, ...command.split(" "), "--json");
-  return JSON.parse(stdout).ranks[0];
+  return JSON.parse(await runHere("plan", ...named, ...command.split(" "), "--json")).ranks[0];
 }
 
 describe("docs/models.md", () => {

@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
+import { runHere } from "../support/cli_here.ts";
 import { ROOT } from "../support/fixtures.ts";
 import { runCli, runCliWith, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
@@ -116,13 +117,13 @@ describe("command line", () => {
     ]);
     // What is printed is a cluster file that gives the same plan.
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
-    const printed = await runCli("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2");
-    await Deno.writeTextFile(file, printed.stdout.split("\n\n")[0]);
-    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    const printed = await runHere("plan", "--device", "cpu", "--ranks", "4", "--latent-groups", "2");
+    await Deno.writeTextFile(file, printed.split("\n\n")[0]);
+    assertEquals(JSON.parse(await runHere("plan", "--config", file, "--json")), plan);
     await Deno.remove(file);
     const widths = plan.ranks.map(({ slot, cachedWidth }: { slot: { name: string }; cachedWidth: number }) => `${slot.name} ${cachedWidth}`);
     assertEquals(widths, ["decode-0.0 96", "decode-0.1 96", "decode-0.2 96", "decode-0.3 96", "prefill-0.0 144"]);
-    const uniform = JSON.parse((await runCli("plan", "--device", "cpu", "--ranks", "2", "--halo", "16", "--json")).stdout);
+    const uniform = JSON.parse(await runHere("plan", "--device", "cpu", "--ranks", "2", "--halo", "16", "--json"));
     assertEquals([uniform.config.decode.halo, uniform.ranks.map(({ cachedWidth }: { cachedWidth: number }) => cachedWidth)], [16, [80, 96, 144]]);
     assertEquals(plan.wireBytesPerToken, 12 * 320 * 4 * 3);
     assertEquals(plan.handoffBytesPerPromptToken, 6 * (96 + 96 + 96 + 96) * 4);
@@ -130,11 +131,11 @@ describe("command line", () => {
 
   it("plans groups whose ranks compute prompts themselves, with what they keep whole of them, and takes what it prints", async () => {
     const args = ["--device", "cpu", "--ranks", "2", "--prefill-workers", "0", "--max-tokens-total", "4096"];
-    const plan = JSON.parse((await runCli("plan", ...args, "--json")).stdout);
-    const { stdout } = await runCli("plan", ...args);
+    const plan = JSON.parse(await runHere("plan", ...args, "--json"));
+    const stdout = await runHere("plan", ...args);
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
     await Deno.writeTextFile(file, stdout.split("\n\n")[0]);
-    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    assertEquals(JSON.parse(await runHere("plan", "--config", file, "--json")), plan);
     await Deno.remove(file);
     const kept = plan.ranks.map((
       { slot, cachedWidth, promptCacheBytes }: { slot: { name: string }; cachedWidth: number; promptCacheBytes: number },
@@ -147,18 +148,18 @@ describe("command line", () => {
 
   it("plans what serve would choose, and what else there is", async () => {
     // In this process alone, which takes no more than one mixed worker.
-    const alone = JSON.parse((await runCli("plan", "--device", "cpu", "--single", "--port", "9000", "--json")).stdout);
+    const alone = JSON.parse(await runHere("plan", "--device", "cpu", "--single", "--port", "9000", "--json"));
     assertEquals(alone.ranks.map(({ slot }: { slot: { name: string } }) => slot.name), ["mixed-0.0"]);
     assertEquals([alone.config.server.port, alone.handoffBytesPerPromptToken], [9000, 0]);
     // A model of one's own, without a GPU.
     const args = ["--device", "cpu", "--model", "synthetic:tiny"];
-    const { stdout } = await runCli("plan", ...args, "--json");
+    const stdout = await runHere("plan", ...args, "--json");
     const plan = JSON.parse(stdout);
     assertEquals(plan.ranks.map(({ slot, role }: { slot: { name: string }; role: string }) => `${slot.name} ${role}`), ["mixed-0.0 mixed"]);
     assertEquals([plan.config.mixed.workers, plan.handoffBytesPerPromptToken, plan.collectivesPerToken], [1, 0, 0]);
     const file = await Deno.makeTempFile({ suffix: ".yaml" });
-    await Deno.writeTextFile(file, (await runCli("plan", ...args)).stdout.split("\n\n")[0]);
-    assertEquals(JSON.parse((await runCli("plan", "--config", file, "--json")).stdout), plan);
+    await Deno.writeTextFile(file, (await runHere("plan", ...args)).split("\n\n")[0]);
+    assertEquals(JSON.parse(await runHere("plan", "--config", file, "--json")), plan);
     for (
       const scheme of [["--ranks", "2", "--attention", "mla"], ["--ranks", "2", "--attention", "dcp"], ["--ranks", "2", "--basis", "hadamard"], [
         "--ranks",
@@ -167,11 +168,11 @@ describe("command line", () => {
         "0",
       ]]
     ) {
-      const planned = await runCli("plan", ...args, ...scheme);
-      await Deno.writeTextFile(file, planned.stdout.split("\n\n")[0]);
-      assertEquals((await runCli("plan", "--config", file)).stdout, planned.stdout, "a resolved file gives the same again");
+      const planned = await runHere("plan", ...args, ...scheme);
+      await Deno.writeTextFile(file, planned.split("\n\n")[0]);
+      assertEquals(await runHere("plan", "--config", file), planned, "a resolved file gives the same again");
     }
-    const paper = JSON.parse((await runCli("plan", "--device", "cpu", "--ranks", "2", "--paper", "--json")).stdout);
+    const paper = JSON.parse(await runHere("plan", "--device", "cpu", "--ranks", "2", "--paper", "--json"));
     assertEquals([paper.config.decode.basis, paper.config.decode.lambda], ["pca", undefined]);
     await Deno.remove(file);
     // A machine whose GPUs are not used, unless somebody says so.
@@ -187,9 +188,9 @@ describe("command line", () => {
     const table = await onCpu("--gpus", "0,1", "--compare");
     assertStringIncludes(table.stdout, "  one mixed worker on each of 2 GPUs");
     assertStringIncludes(table.stdout, "serve takes one mixed worker, since no GPU is used");
-    assertStringIncludes((await runCli("plan", ...args, "--compare")).stdout, "* one mixed worker");
+    assertStringIncludes(await runHere("plan", ...args, "--compare"), "* one mixed worker");
     assertStringIncludes(
-      (await runCli("plan", ...args, "--compare", "--ranks", "2")).stdout,
+      await runHere("plan", ...args, "--compare", "--ranks", "2"),
       "without what flags or file say of units, serve takes one mixed worker",
     );
     assertStringIncludes(table.stdout, "? steps and tokens/s are predicted for GPUs only");

@@ -1,0 +1,30 @@
+/**
+ * The command line in this process, for commands that print something and end: what they print does not depend on who started them, and a process takes longer to
+ * start than most of them take.
+ *
+ * @module
+ */
+import { createProgram } from "../../cluster/commands/cli.ts";
+import { loadServices } from "../../cluster/main.ts";
+
+/** Runs a command to its end. One at a time. @returns what it writes to standard output @throws where it cannot be done, as `error: …` of a process would say */
+export async function runHere(...args: string[]): Promise<string> {
+  const decoder = new TextDecoder();
+  let written = "";
+  const { stdout } = Deno;
+  const write = Object.getOwnPropertyDescriptor(stdout, "writeSync");
+  Object.defineProperty(stdout, "writeSync", {
+    configurable: true,
+    value(bytes: Uint8Array) {
+      written += decoder.decode(bytes, { stream: true });
+      return bytes.byteLength;
+    },
+  });
+  try {
+    await createProgram("0", loadServices).parseAsync(args, { from: "user" });
+  } finally {
+    if (write === undefined) delete (stdout as { writeSync?: unknown }).writeSync;
+    else Object.defineProperty(stdout, "writeSync", write);
+  }
+  return written;
+}
