@@ -18,19 +18,23 @@ import { ChatTemplate } from "./text/chat_template.ts";
 import { readTextSource, type TextSource } from "./text/text_source.ts";
 import { TextTokenizer } from "./text/tokenizer.ts";
 
-/** What a directory holds. */
-export interface ModelPackage {
+/** What a directory holds but for its texts: what planning must know. Of vocabularies it needs none, and large ones take long. */
+export interface ModelDescription {
   /** Last part of the directory's name; of a GGUF file, its name without what says that it is one. */
   readonly id: string;
   readonly configText: string;
   readonly spec: ModelSpec;
   readonly generation: GenerationConfig;
-  readonly textSource: TextSource;
-  readonly tokenizer: TextTokenizer;
-  readonly chatTemplate: ChatTemplate | null;
   readonly checkpoint: Checkpoint;
   /** What the calibration beside the model has chosen, by number of latent groups. */
   readonly chosenWidths: readonly ChosenWidths[];
+}
+
+/** What a directory holds. */
+export interface ModelPackage extends ModelDescription {
+  readonly textSource: TextSource;
+  readonly tokenizer: TextTokenizer;
+  readonly chatTemplate: ChatTemplate | null;
 }
 
 /**
@@ -43,6 +47,15 @@ export async function readModelPackage(files: ModelFiles, speculate: Speculation
   const configText = await readConfigText(files);
   const textSource = await readTextSource(files);
   const tokenizer = TextTokenizer.of(textSource);
+  return { ...await describe(files, configText, speculate), textSource, tokenizer, chatTemplate: ChatTemplate.of(textSource, tokenizer.config) };
+}
+
+/** The same but for its texts. @throws {LatentmeshError} saying which file or field cannot be used */
+export async function readModelDescription(files: ModelFiles, speculate: Speculation = "off"): Promise<ModelDescription> {
+  return await describe(files, await readConfigText(files), speculate);
+}
+
+async function describe(files: ModelFiles, configText: string, speculate: Speculation): Promise<ModelDescription> {
   const checkpoint = await Checkpoint.open(files);
   const spec = specFor(speculate, parseModelConfig(configText, `${files.name}/config.json`), checkpoint);
   return {
@@ -50,9 +63,6 @@ export async function readModelPackage(files: ModelFiles, speculate: Speculation
     configText,
     spec,
     generation: parseGenerationConfig(await files.text("generation_config.json"), `${files.name}/generation_config.json`),
-    textSource,
-    tokenizer,
-    chatTemplate: ChatTemplate.of(textSource, tokenizer.config),
     checkpoint,
     chosenWidths: await readChosenWidths(await files.open("basis.safetensors"), spec),
   };

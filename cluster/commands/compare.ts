@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { readModelPackage } from "../../core/model_package.ts";
+import { readModelDescription } from "../../core/model_package.ts";
 import { type Alternative, COMPARED_CONTEXT, compareWays } from "../planning/alternatives.ts";
 import { type ChoiceServices, chooseUnits, gpusOf } from "../planning/choose_units.ts";
 import { formatFigure } from "../logs/figures.ts";
@@ -32,7 +32,7 @@ export async function compare(settings: Settings, services: ChoiceServices): Pro
   const ways = await compareWays(
     settings,
     gpusOf(settings, services.gpuCount()),
-    await readModelPackage(files, settings.decode.speculate),
+    await readModelDescription(files, settings.decode.speculate),
     files.name,
     services,
   );

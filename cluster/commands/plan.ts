@@ -6,7 +6,7 @@
 import { stringify } from "yaml";
 import { isHostChoice } from "../../core/device_kind.ts";
 import { messageOf } from "../../core/errors.ts";
-import { readModelPackage } from "../../core/model_package.ts";
+import { readModelDescription } from "../../core/model_package.ts";
 import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import { collectivesPerStep, handoffBytesPerToken, wholeMemory, wireBytesPerToken } from "../../core/tpla/plan.ts";
 import { resolveBasis } from "../../core/tpla/scheme.ts";
@@ -44,7 +44,7 @@ export interface ClusterPlan {
 /** Plans a cluster. @throws {LatentmeshError} if it cannot be */
 export async function planCluster(given: Settings, services: PlanServices): Promise<ClusterPlan> {
   using files = services.openFiles(given.model);
-  const model = await readModelPackage(files, given.decode.speculate);
+  const model = await readModelDescription(files, given.decode.speculate);
   const { spec } = model;
   const sized = await fitCache(given, services);
   const cache = planCache(sized, model, await probePrefillDevice(sized, services));

@@ -6,7 +6,7 @@
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { readConfigText, readModelPackage } from "../../core/model_package.ts";
+import { readConfigText, readModelDescription, readModelPackage } from "../../core/model_package.ts";
 import { readTextSource } from "../../core/text/text_source.ts";
 import { wholeMemory } from "../../core/tpla/plan.ts";
 import type { Settings } from "../config/settings.ts";
@@ -41,7 +41,7 @@ export async function readText({ model }: Settings, { openFiles }: PlanServices)
 export async function hasRoom(given: Settings, services: ChoiceServices): Promise<boolean> {
   try {
     using files = services.openFiles(given.model);
-    const model = await readModelPackage(files, given.decode.speculate);
+    const model = await readModelDescription(files, given.decode.speculate);
     const { settings: chosen } = await chooseUnits(given, services);
     const settings = await fitFeedForward(await fitCache(chosen, services), model, files.name, services);
     const device = await probePrefillDevice(settings, services);

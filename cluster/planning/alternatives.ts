@@ -6,7 +6,7 @@
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { cachedLayers } from "../../core/model/spec.ts";
-import type { ModelPackage } from "../../core/model_package.ts";
+import type { ModelDescription } from "../../core/model_package.ts";
 import { collectivesPerStep, wholeMemory } from "../../core/tpla/plan.ts";
 import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
 import { fitCache, tokensThatFit } from "./fit_cache.ts";
@@ -92,7 +92,7 @@ export function waysToUse(settings: Settings, gpus: readonly number[]): Pick<Alt
 export async function compareWays(
   settings: Settings,
   gpus: readonly number[],
-  model: ModelPackage,
+  model: ModelDescription,
   directory: string,
   services: PlanServices,
 ): Promise<Alternative[]> {
@@ -103,7 +103,7 @@ export async function compareWays(
 
 type Planned = Omit<Alternative, "flags" | "what" | "taken">;
 
-async function planWay(given: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<Planned> {
+async function planWay(given: Settings, model: ModelDescription, directory: string, services: PlanServices): Promise<Planned> {
   try {
     const settings = await fitFeedForward(await fitCache(given, services), model, directory, services);
     const device = await probePrefillDevice(settings, services);
@@ -157,7 +157,7 @@ async function room(
 
 function predict(
   settings: Settings,
-  model: ModelPackage,
+  model: ModelDescription,
   ranks: readonly RankPlan[],
   { batch, context }: StepShape,
 ): Pick<Planned, "stepMs" | "tokensPerSecond"> {

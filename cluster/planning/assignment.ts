@@ -7,7 +7,7 @@ import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
 import { cacheDtypeOf, isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
-import type { ModelPackage } from "../../core/model_package.ts";
+import type { ModelDescription, ModelPackage } from "../../core/model_package.ts";
 import { partition, type PartitionOptions, promptShapes, UNCUT } from "../../core/tpla/partition.ts";
 import { needsCalibration, resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
 import type { Assignment, Hello } from "../../core/wire/messages.ts";
@@ -33,9 +33,9 @@ export interface CachePlan {
   readonly keptWindows: number;
 }
 
-/** The model that a cluster serves. */
-export class ClusterModel {
-  readonly package: ModelPackage;
+/** The model that a cluster serves, or would serve. */
+export class ClusterModel<Read extends ModelDescription = ModelPackage> {
+  readonly package: Read;
   readonly directory: string;
   /** Where the calibration is; null if the scheme needs none. */
   readonly basisFile: string | null;
@@ -46,7 +46,7 @@ export class ClusterModel {
   #cache: CachePlan | null = null;
 
   constructor(
-    model: ModelPackage,
+    model: Read,
     files: { readonly directory: string; readonly basisFile: string | null; readonly temporary?: PrivateDirectory | null },
     hashes: { readonly model: string; readonly basis: string | null },
   ) {
@@ -92,14 +92,14 @@ type CutSettings = Pick<Settings, "decode" | "prefill" | "mixed">;
  *
  * @throws {LatentmeshError} `invalid_config`
  */
-export function resolveCuts(settings: CutSettings, model: ModelPackage) {
+export function resolveCuts(settings: CutSettings, model: ModelDescription) {
   const { feedForward, scheme } = settings.decode;
   const decided = scheme.feedForward ?? (feedForward === "auto" ? null : feedForward);
   return cutsWith(decided ?? (mustReplicate(settings, model) ? "replicated" : "sharded"), settings, model);
 }
 
 /** Whether ranks could not share feed-forward blocks, and can each have them whole: they are more than the heads, or a block's width. */
-export function mustReplicate(settings: CutSettings, model: ModelPackage): boolean {
+export function mustReplicate(settings: CutSettings, model: ModelDescription): boolean {
   const can = (feedForward: "sharded" | "replicated") => {
     try {
       cutsWith(feedForward, settings, model);
@@ -112,7 +112,7 @@ export function mustReplicate(settings: CutSettings, model: ModelPackage): boole
   return !can("sharded") && can("replicated");
 }
 
-function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, { spec, chosenWidths }: ModelPackage) {
+function cutsWith(feedForward: "sharded" | "replicated", settings: CutSettings, { spec, chosenWidths }: ModelDescription) {
   const { decode, prefill } = settings;
   const decodeCut = resolveCut(spec, { ...decode.scheme, feedForward }, chosenWidths);
   const cuts: Record<UnitRole, PartitionOptions> = {
@@ -163,7 +163,7 @@ export const PROMPT_CACHE_TOKENS = 32768;
 /** Sizes for such devices. */
 export function planCache(
   settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill" | "mixed" | "decode">,
-  { spec }: ModelPackage,
+  { spec }: ModelDescription,
   device: PrefillDevice,
 ): CachePlan {
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
@@ -193,7 +193,7 @@ function refuseMixedDevices(members: readonly PlacedWorker[]): void {
 export const PROMPTS_PER_UNIT = 8;
 
 /** What the worker in a place is to be. */
-export function assignmentOf(settings: Settings, model: ClusterModel, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
+export function assignmentOf(settings: Settings, model: ClusterModel<ModelDescription>, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
   const { decode, weights } = settings;
   const cuts = resolveCuts(settings, model.package);
   const { dtype, maxContext, chunk, window, keptWindows } = cache;

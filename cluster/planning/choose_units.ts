@@ -4,7 +4,7 @@
  * @module
  */
 import { isHost, isHostChoice } from "../../core/device_kind.ts";
-import { readModelPackage } from "../../core/model_package.ts";
+import { readModelDescription } from "../../core/model_package.ts";
 import { type Alternative, compareWays } from "./alternatives.ts";
 import type { PlanServices } from "./services.ts";
 import { formatFigure } from "../logs/figures.ts";
@@ -66,7 +66,7 @@ async function suitable(settings: Settings, services: ChoiceServices): Promise<C
     };
   }
   using files = services.openFiles(settings.model);
-  const all = await compareWays(settings, gpus, await readModelPackage(files, settings.decode.speculate), files.name, services);
+  const all = await compareWays(settings, gpus, await readModelDescription(files, settings.decode.speculate), files.name, services);
   const ways = bounded ? all.filter(({ settings }) => settings.mixed.workers > 0) : all;
   const best = bestOf(ways);
   const others = ways.filter((way) => way !== best).map(({ flags }) => flags).join(" or ");

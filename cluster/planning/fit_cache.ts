@@ -8,7 +8,7 @@ import { blockTokensOf } from "../../core/cache/token_share.ts";
 import { isHost, WASM_MEMORY_BYTES } from "../../core/device_kind.ts";
 import { type ErrorCode, LatentmeshError, messageOf } from "../../core/errors.ts";
 import { cachedLayers } from "../../core/model/spec.ts";
-import { readModelPackage } from "../../core/model_package.ts";
+import { readModelDescription } from "../../core/model_package.ts";
 import { planCache, PROMPT_CACHE_TOKENS, resolveCuts } from "./assignment.ts";
 import { USABLE } from "./fit_feed_forward.ts";
 import { formatBytes, log } from "../logs/log.ts";
@@ -27,7 +27,7 @@ export async function fitCache(settings: Settings, services: PlanServices): Prom
   const { cacheMemory: fraction } = settings;
   if (fraction === undefined) return settings;
   using files = services.openFiles(settings.model);
-  const model = await readModelPackage(files, settings.decode.speculate);
+  const model = await readModelDescription(files, settings.decode.speculate);
   const { maxPositions } = model.spec;
   const device = await probePrefillDevice(settings, services);
   const onCpu = isHost(device.kind);

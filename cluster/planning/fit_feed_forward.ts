@@ -4,7 +4,7 @@
  * @module
  */
 import { isHost, isHostChoice } from "../../core/device_kind.ts";
-import type { ModelPackage } from "../../core/model_package.ts";
+import type { ModelDescription } from "../../core/model_package.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
 import { messageOf } from "../../core/errors.ts";
 import { wholeMemory } from "../../core/tpla/plan.ts";
@@ -26,7 +26,7 @@ const MOST_MORE_BYTES = 256 << 20;
 export const USABLE = 0.92;
 
 /** Settings in which the choice is made; the same where there is none to make. */
-export async function fitFeedForward(settings: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<Settings> {
+export async function fitFeedForward(settings: Settings, model: ModelDescription, directory: string, services: PlanServices): Promise<Settings> {
   const { feedForward, scheme: { ranks } } = settings.decode;
   if (feedForward !== "auto") return withFeedForward(settings, feedForward);
   if (mustReplicate(settings, model)) {
@@ -39,7 +39,7 @@ export async function fitFeedForward(settings: Settings, model: ModelPackage, di
 }
 
 /** What speaks against whole blocks on every rank; null: nothing. What is quickly known is asked first. */
-async function obstacleTo(settings: Settings, model: ModelPackage, directory: string, services: PlanServices): Promise<string | null> {
+async function obstacleTo(settings: Settings, model: ModelDescription, directory: string, services: PlanServices): Promise<string | null> {
   const onCpu = "on a CPU computing takes longer than sums do";
   if (isHostChoice(settings.device)) return onCpu;
   const more = moreBytesPerLayer(model.spec, settings.decode.scheme.ranks, settings.weights);

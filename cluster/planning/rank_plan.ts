@@ -4,7 +4,7 @@
  * @module
  */
 import { mayHaveMatrixUnits } from "../../core/device_kind.ts";
-import type { ModelPackage } from "../../core/model_package.ts";
+import type { ModelDescription } from "../../core/model_package.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, perToken, type RankMemory } from "../../core/tpla/plan.ts";
@@ -28,7 +28,7 @@ export interface RankPlan extends RankMemory {
 /** Plans every worker. @param directory of the model @throws {LatentmeshError} if it does not fit a device's bindings */
 export async function planRanks(
   settings: Settings,
-  model: ModelPackage,
+  model: ModelDescription,
   directory: string,
   cache: CachePlan,
   { planMemory }: Pick<PlanServices, "planMemory">,
