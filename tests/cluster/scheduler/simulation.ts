@@ -186,10 +186,13 @@ export class Simulation {
 
   check(): void {
     this.scheduler.checkIntegrity();
-    for (const { client } of this.scheduler.waiting) {
+    for (const client of new Set(Array.from(this.scheduler.waiting, ({ client }) => client))) {
       const waiting = this.scheduler.waiting.of(client);
-      const expected = waiting.toSorted((a, b) => a.priority - b.priority || a.order - b.order);
-      assertEquals(waiting, expected, "first come, first served, among those of one priority");
+      for (let i = 1; i < waiting.length; i++) {
+        const [before, after] = [waiting[i - 1], waiting[i]];
+        const inTurn = before.priority < after.priority || before.priority === after.priority && before.order < after.order;
+        assert(inTurn, "first come, first served, among those of one priority");
+      }
     }
   }
 

@@ -19,10 +19,30 @@ const SUBGROUP = 32;
 
 type Thread = Generator<Wait, void, unknown>;
 
+/** A shader as JavaScript. */
+interface Program {
+  readonly translation: Translation;
+  readonly threads: number;
+  readonly run: (thread: number, builtins: object) => Thread;
+  /** What the next dispatch runs on. */
+  readonly give: (given: { readonly memories: ReadonlyMap<string, Memory>; readonly params: Readonly<Record<string, number>> }) => void;
+}
+
+/** By their source. One is kept for all devices and dispatches: what runs for the first time runs slowly. */
+const programs = new Map<string, Program>();
+
+function programOf(source: string): Program {
+  let program = programs.get(source);
+  if (program === undefined) {
+    const translation = translate(parseShader(source));
+    programs.set(source, program = { translation, ...new Function(translation.code)() as Omit<Program, "translation"> });
+  }
+  return program;
+}
+
 /** The CPU device, but with matrix units. */
 export class EmulatedDevice extends CpuDevice {
   override readonly features: DeviceFeatures = { matrixUnits: true, subgroups: SUBGROUP };
-  readonly #translations = new Map<string, Translation>();
 
   /** @param limits smaller limits than the host's, to exercise splitting; of workgroup memory it has as much as GPUs with matrix units */
   constructor(limits: Partial<DeviceLimits> = {}) {
@@ -42,18 +62,16 @@ export class EmulatedDevice extends CpuDevice {
   #compiled<C, B extends string, P extends string>(kernel: Kernel<C, B, P>, config: C): Promise<CompiledKernel<B, P>> {
     const source = paramsDeclaration(kernel.params) + kernel.wgsl(config);
     if (!source.includes("subgroup_matrix")) return super.compile(kernel, config);
-    let translation = this.#translations.get(source);
-    if (translation === undefined) this.#translations.set(source, translation = translate(parseShader(source)));
-    const shader = translation;
+    const program = programOf(source);
     return Promise.resolve({
       bind: (buffers, most) => {
         checkBindings(kernel, config, buffers, most);
         return new CpuBound(kernel.name, kernel.params, most, (params) => {
           const names = Object.keys(kernel.bindings) as B[];
           const memories = names.map((name, i) =>
-            new Memory(shader.bindings[i], (buffers[name] as DeviceBuffer & { u8: Uint8Array<ArrayBuffer> }).u8.buffer)
+            new Memory(program.translation.bindings[i], (buffers[name] as DeviceBuffer & { u8: Uint8Array<ArrayBuffer> }).u8.buffer)
           );
-          runShader(shader, memories, params, kernel.workgroups(config, params));
+          runShader(program, memories, params, kernel.workgroups(config, params));
         });
       },
     });
@@ -73,14 +91,14 @@ function checkBoundOnce<C, B extends string, P extends string>(
 }
 
 function runShader(
-  { code, workgroupBytes }: Translation,
+  { translation: { workgroupBytes }, threads, run, give }: Program,
   bindings: readonly Memory[],
   params: Readonly<Record<string, number>>,
   [across, down, deep]: readonly [number, number, number],
 ): void {
   const memories = new Map(bindings.map((memory) => [memory.name, memory]));
   for (const [name, bytes] of workgroupBytes) memories.set(name, new WorkgroupMemory(name, bytes));
-  const { threads, run }: { threads: number; run(thread: number, builtins: object): Thread } = new Function("$", code)({ memories, params });
+  give({ memories, params });
   for (let z = 0; z < deep; z++) {
     for (let y = 0; y < down; y++) {
       for (let x = 0; x < across; x++) {

@@ -13,7 +13,7 @@ import { waits } from "./waits.ts";
 
 /** A translated shader. */
 export interface Translation {
-  /** JavaScript of a function body that gets `$` (see `emulated_device.ts`) and returns the generator function of a thread. */
+  /** JavaScript of a function body that returns the generator function of a thread, and what gives it memory and parameters (see `emulated_device.ts`). */
   readonly code: string;
   readonly workgroupBytes: ReadonlyMap<string, number>;
   /** Names of the bindings, from the first. */
@@ -58,6 +58,7 @@ class Translator {
     }
     const workgroupBytes = new Map<string, number>();
     const bindings: string[] = [];
+    const given = ["$ = now;"];
     for (const { name, space, type, binding } of this.#shader.variables) {
       const of = this.#type(type);
       if (space === "uniform") {
@@ -65,7 +66,8 @@ class Translator {
         continue;
       }
       this.#memories.set(name, of);
-      lines.push(`const $m_${name} = $.memories.get("${name}");`);
+      lines.push(`let $m_${name};`);
+      given.push(`$m_${name} = $.memories.get("${name}");`);
       if (space === "workgroup") workgroupBytes.set(name, Math.ceil(sizeOf(of) / 4) * 4);
       else bindings[binding - 1] = name;
     }
@@ -79,8 +81,9 @@ class Translator {
     }
     for (const one of functions) lines.push(this.#function(one));
     const main = functions.find(({ workgroupSize }) => workgroupSize !== null)!;
-    lines.push(`return { threads: ${this.#expression(main.workgroupSize!).code}, run: ${main.name} };`);
-    return { code: HELPERS + lines.join("\n"), workgroupBytes, bindings };
+    const give = `give(now) { ${given.join(" ")} }`;
+    lines.push(`return { threads: ${this.#expression(main.workgroupSize!).code}, run: ${main.name}, ${give} };`);
+    return { code: `let $; ${HELPERS}${lines.join("\n")}`, workgroupBytes, bindings };
   }
 
   #type({ name, parameters }: TypeSyntax): Type {
