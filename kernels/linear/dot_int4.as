@@ -1,5 +1,5 @@
-// Linear layers of four bits as checkpoints have them, of few rows: inputs become integers of 22 bits, as three bytes, and products of bytes are what processors are
-// quickest at. Sums of a group are exact, in whatever order; groups are added in order.
+// Linear layers of four bits as checkpoints have them, of few rows: inputs become integers of 24 bits, as three bytes, and products of bytes are what processors are
+// quickest at. Sums of up to 64 columns are exact, in whatever order; those are added in order.
 import { madd } from "../device/wasm/madd";
 import { constant, largestOf, sumsOf, widenHalf } from "../device/wasm/simd";
 import { itemOf, put } from "./floats";
@@ -17,19 +17,24 @@ class Split {
   outputBytes: u32;
 }
 
-// Bytes of 32 columns of an input, and where among them the sums lie.
+// Bytes of 32 columns of an input, and where among them the integers' sums and their scale lie.
 // @ts-ignore: decorator
 @inline
-const BLOCK: usize = 112, SUMS: usize = 96;
+const BLOCK: usize = 128, SUMS: usize = 96, SCALE: usize = 112;
 
-// The largest integer: 127 in the first of three digits to the base 128, which may fill its byte. Sums of 64 such times 16 fit 32 bits.
+// Columns that share a scale. With one for a whole row, what is not among its largest inputs would be left few bits.
 // @ts-ignore: decorator
 @inline
-const LARGEST: f32 = 127 * 128 * 128;
+const SCALED: u32 = 64;
 
-// Loaded once, see simd.as: 64, 127; and what digits count, which lie in 16 bits.
+// The largest integer: 127 in the first of three digits to the base 256. Sixteen such times 16, which is what lanes add up of 64 columns, fit 32 bits.
+// @ts-ignore: decorator
+@inline
+const LARGEST: f32 = 127 * 256 * 256;
+
+// Loaded once, see simd.as: 128, 255; and what digits count, which lie in 16 bits, the first a quarter of it.
 const CONSTANTS = memory.data<u32>([
-  64, 64, 64, 64, 127, 127, 127, 127, 0x40004000, 0x40004000, 0x40004000, 0x40004000, 0x00800080, 0x00800080, 0x00800080, 0x00800080,
+  128, 128, 128, 128, 255, 255, 255, 255, 0x40004000, 0x40004000, 0x40004000, 0x40004000, 0x01000100, 0x01000100, 0x01000100, 0x01000100,
 ], 16);
 
 // @ts-ignore: decorator
@@ -38,18 +43,18 @@ function whole(x: usize, k: u32, columns: u32, by: v128): v128 {
   return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(fourOf(x, k, columns), by)));
 }
 
-// The last digit of four numbers, balanced: −64 … 63.
+// The last digit of four numbers, balanced: −128 … 127.
 // @ts-ignore: decorator
 @inline
-function digit(value: v128, sixtyFour: v128, ones: v128): v128 {
-  return i32x4.sub(v128.and(i32x4.add(value, sixtyFour), ones), sixtyFour);
+function digit(value: v128, half: v128, ones: v128): v128 {
+  return i32x4.sub(v128.and(i32x4.add(value, half), ones), half);
 }
 
 // What is left of it.
 // @ts-ignore: decorator
 @inline
-function rest(value: v128, sixtyFour: v128): v128 {
-  return i32x4.shr_s(i32x4.add(value, sixtyFour), 7);
+function rest(value: v128, half: v128): v128 {
+  return i32x4.shr_s(i32x4.add(value, half), 8);
 }
 
 // Digits of 32 columns as bytes, those of even columns before those of odd ones.
@@ -61,45 +66,56 @@ function put32(to: usize, ab: v128, de: v128, fg: v128, hi: v128): void {
   v128.store(to, v128.shuffle<i8>(low, high, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), 16);
 }
 
-// Splits rows into integers times the row's scale, which is behind them, and those into digits of one byte. Of 32 columns, first digits of even and of odd ones, as
-// nibbles lie, then second and third ones, then the integers' sums, as four lanes.
+// Sums of four vectors, as one: of eight columns each, as lanes of products have them. Were they of others, only the sum of lanes would be small.
+// @ts-ignore: decorator
+@inline
+function eights(a: v128, b: v128, c: v128, d: v128): v128 {
+  const low = i32x4.add(v128.shuffle<i32>(a, b, 0, 4, 1, 5), v128.shuffle<i32>(a, b, 2, 6, 3, 7));
+  const high = i32x4.add(v128.shuffle<i32>(c, d, 0, 4, 1, 5), v128.shuffle<i32>(c, d, 2, 6, 3, 7));
+  return i32x4.add(v128.shuffle<i64>(low, high, 0, 2), v128.shuffle<i64>(low, high, 1, 3));
+}
+
+// Splits rows into integers times a scale for 64 of them, and those into digits of one byte. Of 32 columns, first digits of even and of odd ones, as nibbles lie, then
+// second and third ones, then the integers' sums and their scale, as four lanes each.
 export function split(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Split>(args);
   const columns = all.columns;
-  const sixtyFour = v128.load(CONSTANTS), ones = v128.load(CONSTANTS, 16);
+  const half = v128.load(CONSTANTS), ones = v128.load(CONSTANTS, 16);
   for (let row = first; row < end; row++) {
     const x = all.x + row * all.inputBytes;
     let to = all.y + row * all.outputBytes;
-    let most = f32x4.splat(0);
-    for (let c: u32 = 0; c < columns; c += 4) most = f32x4.max(most, f32x4.abs(fourOf(x, c, columns)));
-    const scale = largestOf(most) / LARGEST;
-    // What is less has no reciprocal.
-    const by = f32x4.splat(scale < 1e-37 ? 0 : 1 / scale);
-    for (let c: u32 = 0; c < columns; c += 32, to += BLOCK) {
-      let a = whole(x, c, columns, by), b = whole(x, c + 4, columns, by), d = whole(x, c + 8, columns, by), e = whole(x, c + 12, columns, by);
-      let f = whole(x, c + 16, columns, by), g = whole(x, c + 20, columns, by), h = whole(x, c + 24, columns, by), i = whole(x, c + 28, columns, by);
-      const half = i32x4.add(i32x4.add(a, b), i32x4.add(d, e));
-      v128.store(to, i32x4.add(half, i32x4.add(i32x4.add(f, g), i32x4.add(h, i))), SUMS);
-      for (let at: usize = 64; at > 0; at -= 32) {
-        put32(
-          to + at,
-          i16x8.narrow_i32x4_s(digit(a, sixtyFour, ones), digit(b, sixtyFour, ones)),
-          i16x8.narrow_i32x4_s(digit(d, sixtyFour, ones), digit(e, sixtyFour, ones)),
-          i16x8.narrow_i32x4_s(digit(f, sixtyFour, ones), digit(g, sixtyFour, ones)),
-          i16x8.narrow_i32x4_s(digit(h, sixtyFour, ones), digit(i, sixtyFour, ones)),
-        );
-        a = rest(a, sixtyFour);
-        b = rest(b, sixtyFour);
-        d = rest(d, sixtyFour);
-        e = rest(e, sixtyFour);
-        f = rest(f, sixtyFour);
-        g = rest(g, sixtyFour);
-        h = rest(h, sixtyFour);
-        i = rest(i, sixtyFour);
+    for (let begin: u32 = 0; begin < columns; begin += SCALED) {
+      const last = min(begin + SCALED, columns);
+      let most = f32x4.splat(0);
+      for (let c = begin; c < last; c += 4) most = f32x4.max(most, f32x4.abs(fourOf(x, c, columns)));
+      const scale = largestOf(most) / LARGEST;
+      // What is less has no reciprocal.
+      const by = f32x4.splat(scale < 1e-37 ? 0 : 1 / scale);
+      for (let c = begin; c < last; c += 32, to += BLOCK) {
+        let a = whole(x, c, columns, by), b = whole(x, c + 4, columns, by), d = whole(x, c + 8, columns, by), e = whole(x, c + 12, columns, by);
+        let f = whole(x, c + 16, columns, by), g = whole(x, c + 20, columns, by), h = whole(x, c + 24, columns, by), i = whole(x, c + 28, columns, by);
+        v128.store(to, eights(i32x4.add(a, b), i32x4.add(d, e), i32x4.add(f, g), i32x4.add(h, i)), SUMS);
+        v128.store(to, f32x4.splat(scale), SCALE);
+        for (let at: usize = 64; at > 0; at -= 32) {
+          put32(
+            to + at,
+            i16x8.narrow_i32x4_s(digit(a, half, ones), digit(b, half, ones)),
+            i16x8.narrow_i32x4_s(digit(d, half, ones), digit(e, half, ones)),
+            i16x8.narrow_i32x4_s(digit(f, half, ones), digit(g, half, ones)),
+            i16x8.narrow_i32x4_s(digit(h, half, ones), digit(i, half, ones)),
+          );
+          a = rest(a, half);
+          b = rest(b, half);
+          d = rest(d, half);
+          e = rest(e, half);
+          f = rest(f, half);
+          g = rest(g, half);
+          h = rest(h, half);
+          i = rest(i, half);
+        }
+        put32(to, i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(d, e), i16x8.narrow_i32x4_s(f, g), i16x8.narrow_i32x4_s(h, i));
       }
-      put32(to, i16x8.narrow_i32x4_s(a, b), i16x8.narrow_i32x4_s(d, e), i16x8.narrow_i32x4_s(f, g), i16x8.narrow_i32x4_s(h, i));
     }
-    store<f32>(to, scale);
   }
 }
 
@@ -158,7 +174,7 @@ function summed<T>(inputs: v128): v128 {
   return isInteger<T>() && sizeof<T>() == 4 ? inputs : i32x4.shl(inputs, 3);
 }
 
-// What a group adds to a row's sum: its sum of levels times inputs, less its zero point times the inputs' sum, times its scale.
+// What a group adds to a row's sum: its sum of levels times inputs, less its zero point times the inputs' sum, times the scales of both.
 // @ts-ignore: decorator
 @inline
 function grouped<T>(sum: v128, dots: v128, inputs: v128, scale: v128, zero: v128): v128 {
@@ -167,18 +183,46 @@ function grouped<T>(sum: v128, dots: v128, inputs: v128, scale: v128, zero: v128
   return madd(f32x4.convert_i32x4_s(i32x4.sub(dots, above)), scale, sum);
 }
 
-// sum + levels · digits, of even and of odd columns, times what digits count. Two times two products of 15 · 127 at most fit 16 bits.
+// Levels · digits of 32 columns, even and odd ones. Four products of 15 · 128 at most fit 16 bits, and so do eight.
 // @ts-ignore: decorator
 @inline
-function dots(sum: v128, low: v128, high: v128, even: v128, odd: v128, counts: v128): v128 {
-  const pairs = i16x8.add(i16x8.relaxed_dot_i8x16_i7x16_s(even, low), i16x8.relaxed_dot_i8x16_i7x16_s(odd, high));
-  return i32x4.add(sum, i32x4.dot_i16x8_s(pairs, counts));
+function pairs(low: v128, high: v128, even: v128, odd: v128): v128 {
+  return i16x8.add(i16x8.relaxed_dot_i8x16_i7x16_s(even, low), i16x8.relaxed_dot_i8x16_i7x16_s(odd, high));
 }
 
-// Sums of integers of 256 columns do not overflow: bits of a column that ends as many.
+// What products of all three digits come to, the first of which count four times what 16 bits hold.
 // @ts-ignore: decorator
 @inline
-const FULL: u32 = 256 - 32;
+function joined(first: v128, second: v128, third: v128, quarter: v128, counts: v128, ones: v128): v128 {
+  const most = i32x4.shl(i32x4.dot_i16x8_s(first, quarter), 2);
+  return i32x4.add(i32x4.add(most, i32x4.dot_i16x8_s(second, counts)), i32x4.dot_i16x8_s(third, ones));
+}
+
+// Whether the next 32 columns share both scales, of weights and of inputs, with those from k on.
+// @ts-ignore: decorator
+@inline
+function goOn(k: u32, left: u32, columns: u32): bool {
+  return left > 32 && k + 32 < columns && !(k & SCALED - 32);
+}
+
+// Levels of a row times an item's digits: of 32 columns.
+// @ts-ignore: decorator
+@inline
+function halfOf(b: v128, c: v128, p: usize, quarter: v128, counts: v128, ones: v128): v128 {
+  const first = pairs(b, c, v128.load(p), v128.load(p, 16));
+  const second = pairs(b, c, v128.load(p, 32), v128.load(p, 48));
+  return joined(first, second, pairs(b, c, v128.load(p, 64), v128.load(p, 80)), quarter, counts, ones);
+}
+
+// Of 64, which lie at p and at q.
+// @ts-ignore: decorator
+@inline
+function both(b: v128, c: v128, f: v128, g: v128, p: usize, q: usize, quarter: v128, counts: v128, ones: v128): v128 {
+  const first = i16x8.add(pairs(b, c, v128.load(p), v128.load(p, 16)), pairs(f, g, v128.load(q), v128.load(q, 16)));
+  const second = i16x8.add(pairs(b, c, v128.load(p, 32), v128.load(p, 48)), pairs(f, g, v128.load(q, 32), v128.load(q, 48)));
+  const third = i16x8.add(pairs(b, c, v128.load(p, 64), v128.load(p, 80)), pairs(f, g, v128.load(q, 64), v128.load(q, 80)));
+  return joined(first, second, third, quarter, counts, ones);
+}
 
 // One item and two rows, of which the last may be missing.
 function dotSingle<T>(all: Int4, item: u32, row: u32, apart: u32, rows: u32, at: u32): void {
@@ -186,35 +230,38 @@ function dotSingle<T>(all: Int4, item: u32, row: u32, apart: u32, rows: u32, at:
   const second = (rows - 1) * apart;
   const w0 = all.weights + at * all.rowBytes, w1 = w0 + second * all.rowBytes;
   const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + second * all.scaleRowBytes;
-  const fifteen = constant<bool>(3), most = v128.load(CONSTANTS, 32), more = v128.load(CONSTANTS, 48), least = constant<bool>(5), none = i32x4.splat(0);
+  const fifteen = constant<bool>(3), quarter = v128.load(CONSTANTS, 32), counts = v128.load(CONSTANTS, 48), ones = constant<bool>(5);
   let a0 = f32x4.splat(0), a1 = a0;
-  let i0 = none, i1 = none, inputs = none;
   let p = all.x + item / all.itemsPerInput * all.inputBytes;
   for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32, p += BLOCK) {
     const u = v128.load(w0 + (k >> 1)), v = v128.load(w1 + (k >> 1));
     const b = v128.and(u, fifteen), c = v128.and(i16x8.shr_u(u, 4), fifteen);
     const d = v128.and(v, fifteen), e = v128.and(i16x8.shr_u(v, 4), fifteen);
-    const x0 = v128.load(p), x1 = v128.load(p, 16);
-    i0 = dots(i0, b, c, x0, x1, most);
-    i1 = dots(i1, d, e, x0, x1, most);
-    const x2 = v128.load(p, 32), x3 = v128.load(p, 48);
-    i0 = dots(i0, b, c, x2, x3, more);
-    i1 = dots(i1, d, e, x2, x3, more);
-    const x4 = v128.load(p, 64), x5 = v128.load(p, 80);
-    i0 = dots(i0, b, c, x4, x5, least);
-    i1 = dots(i1, d, e, x4, x5, least);
-    inputs = i32x4.add(inputs, v128.load(p, SUMS));
+    let inputs = v128.load(p, SUMS);
+    let i0: v128, i1: v128;
+    if (goOn(k, left, columns)) {
+      k += 32;
+      left -= 32;
+      const y = v128.load(w0 + (k >> 1)), z = v128.load(w1 + (k >> 1));
+      const f = v128.and(y, fifteen), h = v128.and(i16x8.shr_u(y, 4), fifteen);
+      const m = v128.and(z, fifteen), n = v128.and(i16x8.shr_u(z, 4), fifteen);
+      i0 = both(b, c, f, h, p, p + BLOCK, quarter, counts, ones);
+      i1 = both(d, e, m, n, p, p + BLOCK, quarter, counts, ones);
+      p += BLOCK;
+      inputs = i32x4.add(inputs, v128.load(p, SUMS));
+    } else {
+      i0 = halfOf(b, c, p, quarter, counts, ones);
+      i1 = halfOf(d, e, p, quarter, counts, ones);
+    }
+    const sums = summed<T>(inputs), scale = v128.load(p, SCALE);
+    a0 = grouped<T>(a0, i0, sums, f32x4.mul(scaleOf<T>(s0, g), scale), zeroOf<T>(s0, g));
+    a1 = grouped<T>(a1, i1, sums, f32x4.mul(scaleOf<T>(s1, g), scale), zeroOf<T>(s1, g));
     left -= 32;
-    if (left && k + 32 < columns && k & FULL ^ FULL) continue;
-    const sums = summed<T>(inputs);
-    a0 = grouped<T>(a0, i0, sums, scaleOf<T>(s0, g), zeroOf<T>(s0, g));
-    a1 = grouped<T>(a1, i1, sums, scaleOf<T>(s1, g), zeroOf<T>(s1, g));
-    i0 = i1 = inputs = none;
     if (left) continue;
     left = group;
     g++;
   }
-  put(all, item, row, apart, rows, f32x4.mul(sumsOf(a0, a1, a0, a1), v128.load32_splat(p)));
+  put(all, item, row, apart, rows, sumsOf(a0, a1, a0, a1));
 }
 
 // Two items and two rows.
@@ -223,48 +270,50 @@ function dotPair<T>(all: Int4, item: u32, other: u32, row: u32, apart: u32, rows
   const second = (rows - 1) * apart;
   const w0 = all.weights + at * all.rowBytes, w1 = w0 + second * all.rowBytes;
   const s0 = all.scales + at * all.scaleRowBytes, s1 = s0 + second * all.scaleRowBytes;
-  const fifteen = constant<bool>(3), most = v128.load(CONSTANTS, 32), more = v128.load(CONSTANTS, 48), least = constant<bool>(5), none = i32x4.splat(0);
+  const fifteen = constant<bool>(3), quarter = v128.load(CONSTANTS, 32), counts = v128.load(CONSTANTS, 48), ones = constant<bool>(5);
   let a0 = f32x4.splat(0), a1 = a0, c0 = a0, c1 = a0;
-  let i0 = none, i1 = none, j0 = none, j1 = none, inputs = none, others = none;
   let p = all.x + item / all.itemsPerInput * all.inputBytes;
   const toOther = all.x + other / all.itemsPerInput * all.inputBytes - p;
   for (let k: u32 = 0, g: u32 = 0, left = group; k < columns; k += 32, p += BLOCK) {
     const u = v128.load(w0 + (k >> 1)), v = v128.load(w1 + (k >> 1));
     const b = v128.and(u, fifteen), c = v128.and(i16x8.shr_u(u, 4), fifteen);
     const d = v128.and(v, fifteen), e = v128.and(i16x8.shr_u(v, 4), fifteen);
-    const q = p + toOther;
-    const x0 = v128.load(p), x1 = v128.load(p, 16), y0 = v128.load(q), y1 = v128.load(q, 16);
-    i0 = dots(i0, b, c, x0, x1, most);
-    i1 = dots(i1, d, e, x0, x1, most);
-    j0 = dots(j0, b, c, y0, y1, most);
-    j1 = dots(j1, d, e, y0, y1, most);
-    const x2 = v128.load(p, 32), x3 = v128.load(p, 48), y2 = v128.load(q, 32), y3 = v128.load(q, 48);
-    i0 = dots(i0, b, c, x2, x3, more);
-    i1 = dots(i1, d, e, x2, x3, more);
-    j0 = dots(j0, b, c, y2, y3, more);
-    j1 = dots(j1, d, e, y2, y3, more);
-    const x4 = v128.load(p, 64), x5 = v128.load(p, 80), y4 = v128.load(q, 64), y5 = v128.load(q, 80);
-    i0 = dots(i0, b, c, x4, x5, least);
-    i1 = dots(i1, d, e, x4, x5, least);
-    j0 = dots(j0, b, c, y4, y5, least);
-    j1 = dots(j1, d, e, y4, y5, least);
-    inputs = i32x4.add(inputs, v128.load(p, SUMS));
-    others = i32x4.add(others, v128.load(q, SUMS));
-    left -= 32;
-    if (left && k + 32 < columns && k & FULL ^ FULL) continue;
-    const sums = summed<T>(inputs), sumsOfOther = summed<T>(others);
+    let q = p + toOther;
+    let inputs = v128.load(p, SUMS), others = v128.load(q, SUMS);
+    let i0: v128, i1: v128, j0: v128, j1: v128;
+    if (goOn(k, left, columns)) {
+      k += 32;
+      left -= 32;
+      const y = v128.load(w0 + (k >> 1)), z = v128.load(w1 + (k >> 1));
+      const f = v128.and(y, fifteen), h = v128.and(i16x8.shr_u(y, 4), fifteen);
+      const m = v128.and(z, fifteen), n = v128.and(i16x8.shr_u(z, 4), fifteen);
+      i0 = both(b, c, f, h, p, p + BLOCK, quarter, counts, ones);
+      j0 = both(b, c, f, h, q, q + BLOCK, quarter, counts, ones);
+      i1 = both(d, e, m, n, p, p + BLOCK, quarter, counts, ones);
+      j1 = both(d, e, m, n, q, q + BLOCK, quarter, counts, ones);
+      p += BLOCK;
+      q += BLOCK;
+      inputs = i32x4.add(inputs, v128.load(p, SUMS));
+      others = i32x4.add(others, v128.load(q, SUMS));
+    } else {
+      i0 = halfOf(b, c, p, quarter, counts, ones);
+      j0 = halfOf(b, c, q, quarter, counts, ones);
+      i1 = halfOf(d, e, p, quarter, counts, ones);
+      j1 = halfOf(d, e, q, quarter, counts, ones);
+    }
+    const sums = summed<T>(inputs), sumsOfOther = summed<T>(others), scale = v128.load(p, SCALE), scaleOfOther = v128.load(q, SCALE);
     const scale0 = scaleOf<T>(s0, g), zero0 = zeroOf<T>(s0, g);
-    a0 = grouped<T>(a0, i0, sums, scale0, zero0);
-    c0 = grouped<T>(c0, j0, sumsOfOther, scale0, zero0);
+    a0 = grouped<T>(a0, i0, sums, f32x4.mul(scale0, scale), zero0);
+    c0 = grouped<T>(c0, j0, sumsOfOther, f32x4.mul(scale0, scaleOfOther), zero0);
     const scale1 = scaleOf<T>(s1, g), zero1 = zeroOf<T>(s1, g);
-    a1 = grouped<T>(a1, i1, sums, scale1, zero1);
-    c1 = grouped<T>(c1, j1, sumsOfOther, scale1, zero1);
-    i0 = i1 = j0 = j1 = inputs = others = none;
+    a1 = grouped<T>(a1, i1, sums, f32x4.mul(scale1, scale), zero1);
+    c1 = grouped<T>(c1, j1, sumsOfOther, f32x4.mul(scale1, scaleOfOther), zero1);
+    left -= 32;
     if (left) continue;
     left = group;
     g++;
   }
-  const both = f32x4.mul(sumsOf(a0, a1, c0, c1), v128.shuffle<f32>(v128.load32_splat(p), v128.load32_splat(p + toOther), 0, 1, 4, 5));
-  put(all, item, row, apart, rows, both);
-  put(all, other, row, apart, rows, v128.shuffle<f64>(both, both, 1, 1));
+  const sums = sumsOf(a0, a1, c0, c1);
+  put(all, item, row, apart, rows, sums);
+  put(all, other, row, apart, rows, v128.shuffle<f64>(sums, sums, 1, 1));
 }

@@ -24,7 +24,7 @@ const INPUTS_AT_ONCE = 1 << 18;
 /** Items of a batch, however long they are. */
 const LEAST_ITEMS = 8;
 /** Columns whose split inputs lie together, and their bytes (kernels/linear/dot_int4.as). */
-const [SPLIT_COLUMNS, SPLIT_BYTES] = [32, 112];
+const [SPLIT_COLUMNS, SPLIT_BYTES] = [32, 128];
 /** Words of a batch. */
 const BATCH_WORDS = 5;
 
@@ -180,14 +180,14 @@ function roundRows(
   return { way, x: address, inputBytes: bytes, run: (rows) => binding.call("round", args, rows, 4 * columns) };
 }
 
-/** Inputs of weights in int4, which are split into three digits, of eight bits and twice seven: bytes are multiplied faster even so. */
+/** Inputs of weights in int4, which are split into three digits of eight bits: bytes are multiplied faster even so. */
 function splitRows(
   binding: WasmBinding<string, string>,
   { x, inputBytes }: { readonly x: number; readonly inputBytes: number },
   columns: number,
   rows: number,
 ): Integers {
-  const bytes = ceilDiv(columns, SPLIT_COLUMNS) * SPLIT_BYTES + 16;
+  const bytes = ceilDiv(columns, SPLIT_COLUMNS) * SPLIT_BYTES;
   const { address } = binding.share("integers", rows * bytes / 4);
   const args = binding.allocate(5);
   args.u32.set([x, address, columns, inputBytes, bytes]);
