@@ -16,6 +16,7 @@ import { cpuBench } from "./cpu_bench.ts";
 import { clusterBench } from "./cluster_bench.ts";
 import { handoffBench } from "./handoff_bench.ts";
 import { handoffPartsBench } from "./handoff_parts_bench.ts";
+import { GGUF_HELP, ggufBench } from "./gguf_bench.ts";
 import { grammarBench } from "./grammar_bench.ts";
 import { decodeBench } from "./decode_bench.ts";
 import { matmulBench } from "./matmul_bench.ts";
@@ -58,6 +59,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
       "[--only kernels,tiny,threads,large,gguf,serve,many] [--directory DIR] [--experts 8] a machine without a GPU: the embedded model, one of V2-Lite's sizes and its GGUF files on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
     run: cpuBench,
   },
+  gguf: { help: GGUF_HELP, run: ggufBench },
   collective: { help: "[device] [gpus] all-reduce between two processes beside a bare socket exchange; from device to device", run: collectiveBench },
   readback: {
     help: "[--device dawn] [--kernels 1,4,8,16] [--steps 300] [--rows 1024] what a device has computed, in the ways to wait for it",

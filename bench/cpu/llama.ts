@@ -4,7 +4,7 @@
  * @module
  */
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
-import { exportGguf } from "../gguf/export.ts";
+import { exportGguf, exportUnpacked } from "../gguf/export.ts";
 import type { GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
 import type { LlamaResult, LlamaTask } from "./llama_child.ts";
 
@@ -15,10 +15,14 @@ export function llamaModule(): string | null {
 }
 
 /** Measures a file. @throws {Error} with what the process said if it ended badly */
-export async function runLlama(task: LlamaTask): Promise<LlamaResult> {
-  const child = new URL("./llama_child.ts", import.meta.url).href;
+export function runLlama(task: LlamaTask): Promise<LlamaResult> {
+  return runLlamaChild(new URL("./llama_child.ts", import.meta.url), task);
+}
+
+/** Runs a process with llama.cpp in it. @returns the last line that it wrote @throws {Error} with what it said if it ended badly */
+export async function runLlamaChild<T>(child: URL, task: object): Promise<T> {
   const { success, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "--quiet", "--no-check", "--no-config", "--node-modules-dir=manual", child, JSON.stringify(task)],
+    args: ["run", "-A", "--quiet", "--no-check", "--no-config", "--node-modules-dir=manual", child.href, JSON.stringify(task)],
     stdout: "piped",
     stderr: "piped",
   }).output();
@@ -27,13 +31,19 @@ export async function runLlama(task: LlamaTask): Promise<LlamaResult> {
   return JSON.parse(text.split("\n").at(-1)!);
 }
 
-/** Writes a model as GGUF, unless it is there already. */
-export async function ggufFile(directory: string, name: string, files: ModelFiles, weights: GgufTensorType): Promise<string> {
-  const path = `${directory}/${name}-${weights}.gguf`;
+/** Writes a model as GGUF, unless it is there already. @param unpacked whether with what weights stand for, in F32 */
+export async function ggufFile(
+  directory: string,
+  name: string,
+  files: ModelFiles,
+  weights: GgufTensorType,
+  { unpacked = false }: { readonly unpacked?: boolean } = {},
+): Promise<string> {
+  const path = `${directory}/${name}-${weights}${unpacked ? "-as-F32" : ""}.gguf`;
   if (await Deno.stat(path).then(() => true, () => false)) return path;
   // Under its name only when it is whole.
   using file = await Deno.open(`${path}.part`, { write: true, create: true, truncate: true });
-  for await (const bytes of exportGguf(files, weights)) {
+  for await (const bytes of (unpacked ? exportUnpacked : exportGguf)(files, weights)) {
     for (let done = 0; done < bytes.byteLength;) done += await file.write(bytes.subarray(done));
   }
   await Deno.rename(`${path}.part`, path);

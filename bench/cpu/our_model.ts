@@ -63,6 +63,21 @@ export class OurModel {
     return tokens;
   }
 
+  /** The same, with all logits that they were chosen by: [tokens, vocabulary]. */
+  async score(prompt: readonly number[], count: number): Promise<{ readonly tokens: readonly number[]; readonly logits: Float32Array<ArrayBuffer> }> {
+    const { head, spec: { vocabSize } } = this.#model;
+    const sequence = this.#model.cache.open();
+    const logits = new Float32Array(count * vocabSize);
+    const tokens = [await this.#prefill(sequence, prompt)];
+    while (true) {
+      logits.set(await head.logits(1), (tokens.length - 1) * vocabSize);
+      if (tokens.length === count) break;
+      tokens.push(...await this.#step([sequence], [tokens.at(-1)!]));
+    }
+    this.#model.cache.close(sequence);
+    return { tokens, logits };
+  }
+
   /** Median milliseconds of a prompt of so many tokens, and the quickest and the slowest. The first is not counted. */
   async timePrompt(length: number, runs: number): Promise<readonly number[]> {
     const times: number[] = [];

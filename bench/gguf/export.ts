@@ -8,13 +8,14 @@ import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { GGUF_ALIGNMENT } from "../../core/model/gguf/header.ts";
 import { deepseek2Tensors, type GgufTensorSource } from "../../core/model/gguf/tensor_names.ts";
-import { GGUF_TENSOR_TYPES, type GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
+import { GGUF_TENSOR_TYPES, type GgufTensorType, isBlockType } from "../../core/model/gguf/tensor_types.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { roundUp } from "../../core/numeric.ts";
 import { ggufHead, type GgufTensor, ggufTensorBytes, type WrittenValue } from "./head.ts";
 import { deepseek2Metadata, ropeMetadata } from "./metadata.ts";
+import { referenceValues } from "./other_blocks.ts";
 import { packBlocks } from "./pack_blocks.ts";
 import { vocabularyMetadata } from "./vocabulary.ts";
 
@@ -43,6 +44,19 @@ export function exportGguf(files: ModelFiles, weights: GgufTensorType): AsyncGen
   return writeGguf(files, {
     typeOf: ({ shape, exact }) => exact ? "F32" : typeFor(weights, shape.at(-1)!),
     pack: packBlocks,
+  });
+}
+
+/** The same file with what its weights stand for, in F32. @throws {LatentmeshError} `invalid_config` or `invalid_checkpoint` */
+export function exportUnpacked(files: ModelFiles, weights: GgufTensorType): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  return writeGguf(files, {
+    typeOf: () => "F32",
+    pack(_, values, { shape, exact }) {
+      const type = exact ? "F32" : typeFor(weights, shape.at(-1)!);
+      const packed = packBlocks(type, values);
+      if (isBlockType(type)) return new Uint8Array(Float32Array.from(referenceValues(type, packed)).buffer);
+      return packBlocks("F32", type === "F16" ? Float32Array.from(new Float16Array(packed.buffer)) : values);
+    },
   });
 }
 

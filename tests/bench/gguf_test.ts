@@ -8,7 +8,7 @@ import { gguf } from "npm:@huggingface/gguf@0.4.6";
 import { Random, SEED } from "../../bench/support/random.ts";
 import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { exportGguf } from "../../bench/gguf/export.ts";
+import { exportGguf, exportUnpacked } from "../../bench/gguf/export.ts";
 import { packBlocks } from "../../bench/gguf/pack_blocks.ts";
 import { widenBlocks } from "../../core/model/gguf/block_levels.ts";
 import { GGUF_TENSOR_TYPES, type GgufTensorType } from "../../core/model/gguf/tensor_types.ts";
@@ -34,8 +34,8 @@ function unpackBlocks(type: WrittenTensorType, packed: Uint8Array<ArrayBuffer>):
   return values;
 }
 
-async function written(files: ModelFiles, weights: WrittenTensorType) {
-  const parts = await Array.fromAsync(exportGguf(files, weights));
+async function written(files: ModelFiles, weights: WrittenTensorType, write = exportGguf) {
+  const parts = await Array.fromAsync(write(files, weights));
   const file = new Uint8Array(await new Blob(parts).arrayBuffer());
   const path = await Deno.makeTempFile({ suffix: ".gguf" });
   try {
@@ -94,6 +94,19 @@ describe("GGUF files", () => {
     assertEquals(values.values()[(5 * 32 + 9) * 128 + 77], at(5 * 64 + 32 + 9, 77));
     assert(!tensors.has("output.weight"), "tied to the embedding table");
     assert(![...tensors.keys()].some((name) => name.startsWith("blk.6.")), "what predicts several tokens is left out");
+  });
+
+  it("hold the same values where they are written unpacked", async () => {
+    using files = new SyntheticFiles("synthetic", { config: configOf("tiny", 2), seed: 1 });
+    for (const type of ["Q8_0", "F16"] as const) {
+      const { tensors } = await written(files, type);
+      const unpacked = await written(files, type, exportUnpacked);
+      assertEquals([...unpacked.tensors.keys()], [...tensors.keys()]);
+      for (const [name, tensor] of unpacked.tensors) {
+        assertEquals(tensor.type, "F32");
+        assertEquals(tensor.values(), tensors.get(name)!.values(), name);
+      }
+    }
   });
 
   it("are written of models that nobody stored, and refused where GGUF is not told everything", async () => {

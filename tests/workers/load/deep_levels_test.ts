@@ -4,8 +4,7 @@
  */
 import { it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { packBlocks } from "../../../bench/gguf/pack_blocks.ts";
-import { referenceValues } from "../../../bench/gguf/other_blocks.ts";
+import { exportGguf, exportUnpacked } from "../../../bench/gguf/export.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { GgufFiles } from "../../../core/model/gguf/gguf_files.ts";
 import type { DeviceKind } from "../../../kernels/device/device.ts";
@@ -14,7 +13,7 @@ import { relativeError } from "../../support/compare.ts";
 import { loadRanks } from "../../support/cut_models.ts";
 import { openTestDevice } from "../../support/devices.ts";
 import { runSequence } from "../../support/forward.ts";
-import { ggufBytesOf, memoryFolder } from "../../support/gguf.ts";
+import { memoryFolder } from "../../support/gguf.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 
 /** As many layers as DeepSeek-V2-Lite has, of its form. */
@@ -43,10 +42,8 @@ it("levels are as exact as float32 on wasm through 27 layers, token by token", a
   try {
     await Deno.writeTextFile(`${directory}/tokenizer.json`, JSON.stringify({ model: { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] } }));
     using files = new DirectoryFiles(directory);
-    const packed = await ggufBytesOf(files, "Q4_0");
-    const unpacked = await ggufBytesOf(files, "F32", {
-      pack: (type, values, { exact }) => packBlocks(type, exact ? values : Float32Array.from(referenceValues("Q4_0", packBlocks("Q4_0", values)))),
-    });
+    const bytesOf = async (parts: AsyncIterable<Uint8Array<ArrayBuffer>>) => new Uint8Array(await new Blob(await Array.fromAsync(parts)).arrayBuffer());
+    const [packed, unpacked] = [await bytesOf(exportGguf(files, "Q4_0")), await bytesOf(exportUnpacked(files, "Q4_0"))];
     const tokens = Array.from({ length: 16 }, ((random) => () => random.below(CONFIG.vocab_size))(new Random()));
     const logitsOf = async (kind: DeviceKind, bytes: Uint8Array<ArrayBuffer>) => {
       const device = await openTestDevice(kind);
