@@ -3,7 +3,7 @@
  */
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
-import { ROOT } from "./support/fixtures.ts";
+import { ROOT } from "../bench/support/root.ts";
 
 describe("docs/survive.md", () => {
   it("names tests that exist, for each of the twenty cases", async () => {

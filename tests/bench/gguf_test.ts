@@ -17,7 +17,7 @@ import { configOf } from "../../core/model/synthetic/shapes.ts";
 import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../support/fixtures.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
 
 type WrittenTensorType = Extract<GgufTensorType, "F32" | "F16" | "Q8_0" | "Q4_0">;
 

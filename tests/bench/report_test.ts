@@ -7,7 +7,7 @@ import { attentionFigure, driftFigure, report, rooflineFigure } from "../../benc
 import { barChart, lineChart } from "../../bench/report/chart.ts";
 import { keeper, sourceOf } from "../../bench/source.ts";
 import { documentPaths } from "../support/docs/documents.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const HERE = new URL("../../bench/report/", import.meta.url);
 const data = async (name: string) => JSON.parse(await Deno.readTextFile(new URL(`data/${name}.json`, HERE)));

@@ -22,8 +22,8 @@ import { SyntheticFiles } from "../../core/model/synthetic/synthetic_files.ts";
 import { newStepParts, newStepTimes } from "../../core/step_times.ts";
 import { MeasuringDevice } from "../../kernels/device/measuring_device.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
-import { until } from "../support/cluster.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { until } from "../../bench/support/until.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { SEED } from "../../bench/support/random.ts";
 
 describe("bench whole", () => {

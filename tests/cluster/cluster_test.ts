@@ -13,7 +13,8 @@ import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { Engine } from "../../cluster/local_engine.ts";
 import { withCluster, withWorkersHere } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
-import { type Fixture, fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
+import { type Fixture, fixtureDirectory, SPARSE_FIXTURES } from "../support/checkpoints.ts";
+import { readGolden } from "../support/fixtures.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 

@@ -12,8 +12,9 @@ import type { Config } from "../../cluster/config/config_type.ts";
 import { Random } from "../../bench/support/random.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { calibrate } from "../../workers/study/calibrate.ts";
-import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
-import { fixtureDirectory } from "../support/fixtures.ts";
+import { until } from "../../bench/support/until.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
 import { generate } from "../support/generation.ts";
 import { ReferenceModel } from "../support/reference_model.ts";
 

@@ -4,7 +4,9 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { Engine } from "../../cluster/local_engine.ts";
 import { describeOnDevices } from "../support/devices.ts";
 import { itOfWhole, tested } from "../support/extent.ts";
-import { fixtureDirectory, readGolden, ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
+import { readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate, golden } from "../support/generation.ts";
 
 const dawn = Deno.env.get("LATENTMESH_DAWN");

@@ -7,10 +7,12 @@ import type { ClusterTokenEngine } from "../../cluster/serving/cluster_engine.ts
 import { LatentmeshError } from "../../core/errors.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
 import type { Config } from "../../mod.ts";
-import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
 import { launchFakeCluster } from "../support/fake_workers.ts";
-import { fixtureDirectory, readGolden, SPARSE_FIXTURES } from "../support/fixtures.ts";
+import { fixtureDirectory, SPARSE_FIXTURES } from "../support/checkpoints.ts";
+import { readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 import { Random } from "../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";

@@ -10,9 +10,10 @@ import type { TokenRequest } from "../../core/engine.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { GREEDY } from "../../core/sampling/params.ts";
 import type { Config, RunningCluster } from "../../mod.ts";
-import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
 import { itOfWhole, reportLeftOut, tested, WHOLE } from "../support/extent.ts";
-import { type Fixture, fixtureDirectory } from "../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../support/checkpoints.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 /** A group whose ranks compute prompts themselves. */

@@ -8,8 +8,9 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import type { Config } from "../../mod.ts";
-import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
-import { fixtureDirectory } from "../support/fixtures.ts";
+import { until } from "../../bench/support/until.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const model = fixtureDirectory("deepseek-v32-tiny");

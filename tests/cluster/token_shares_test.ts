@@ -7,8 +7,10 @@ import { parseModelConfig } from "../../core/model/config.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
-import { until, withCluster, withWorkersHere } from "../support/cluster.ts";
-import { fixtureDirectory, readGolden } from "../support/fixtures.ts";
+import { until } from "../../bench/support/until.ts";
+import { withCluster, withWorkersHere } from "../support/cluster.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
+import { readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
 const LAYERS = 6;

@@ -9,7 +9,7 @@ import { chatRequest, completionRequest } from "../../cluster/api/openai_schema.
 import { countTokensRequest, messagesRequest } from "../../cluster/api/messages_schema.ts";
 import { responsesRequest } from "../../cluster/api/responses_schema.ts";
 import type { ServerMetrics } from "../../cluster/observe/metrics.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const text = await Deno.readTextFile(`${ROOT}/docs/api.md`);
 /** From a heading to the next one. */

@@ -7,7 +7,7 @@ import { existsSync } from "node:fs";
 import { parse } from "yaml";
 import manifest from "../../deno.json" with { type: "json" };
 import { assertCommand } from "../support/docs/command_lines.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const textOf = (path: string) => Deno.readTextFile(`${ROOT}/deploy/${path}`);
 

@@ -13,7 +13,7 @@ import { usage } from "../../bench/main.ts";
 import { snippetsOf } from "../support/docs/snippets.ts";
 import { documentPaths } from "../support/docs/documents.ts";
 import { generated, WIDTH } from "../support/docs/generate.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const textOf = (path: string) => Deno.readTextFile(`${ROOT}/${path}`);
 

@@ -8,7 +8,7 @@ import { parse, parseAllDocuments } from "yaml";
 import { checkConfig } from "../../cluster/config/config.ts";
 import { resolveSettings } from "../../cluster/config/settings.ts";
 import { assertCommand } from "../support/docs/command_lines.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { problemsOf } from "../support/manifests/compile.ts";
 import { type KubernetesObject, kustomize } from "../support/manifests/kustomize.ts";
 import { envOf, podsOf } from "../support/manifests/pods.ts";

@@ -6,7 +6,7 @@ import { assert, assertEquals } from "@std/assert";
 import { formatBytes } from "../../cluster/logs/log.ts";
 import { SHAPES } from "../../core/model/synthetic/shapes.ts";
 import { runHere } from "../support/cli_here.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const text = await Deno.readTextFile(`${ROOT}/docs/models.md`);
 

@@ -7,7 +7,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { parse } from "yaml";
 import { z } from "zod";
 import { withWorkersHere } from "../support/cluster.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { kustomize } from "../support/manifests/kustomize.ts";
 import { podsOf } from "../support/manifests/pods.ts";
 import { examine, type Metric } from "../support/prometheus/promql.ts";

@@ -8,7 +8,7 @@ import { parse } from "yaml";
 import manifest from "../../deno.json" with { type: "json" };
 import { checkConfig } from "../../cluster/config/config.ts";
 import { type Snippet, snippetsOf } from "../support/docs/snippets.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { TASK_ENV } from "../../bench/support/process.ts";
 
 const PRINTED_PORT = "8080";

@@ -7,9 +7,9 @@ import { assert, assertEquals } from "@std/assert";
 import { parse } from "yaml";
 import { checkConfig } from "../../cluster/config/config.ts";
 import { TASK_ENV, taskArguments } from "../../bench/support/process.ts";
-import { until } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
 import { snippetsOf } from "../support/docs/snippets.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 /** What a command may take to start, in milliseconds, on a busy machine. */
 const PATIENCE_MS = 120_000;

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runHere } from "../support/cli_here.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { runCli, runCliWith, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
 describe("command line", () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { serveModel } from "../../bench/support/server.ts";
 import { scriptedModel } from "../support/scripted_model.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const ANSWER = "The tool has said hello.";
 const CALLS = {

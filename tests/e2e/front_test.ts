@@ -7,7 +7,7 @@ import { Fleet } from "../../bench/support/fleet.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
 import { Running } from "../../bench/support/running.ts";
 import { messageOf } from "../../core/errors.ts";
-import { until } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
 import { NATS_SERVER } from "../support/nats_server.ts";
 
 const CHAT = "/v1/chat/completions";

@@ -6,7 +6,7 @@ import { assertEquals, assertStringIncludes } from "@std/assert";
 import { exportGguf } from "../../bench/gguf/export.ts";
 import { runCliWith, startServerWith } from "../../bench/support/process.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../support/fixtures.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
 
 describe("a GGUF file", () => {
   it("is planned, and served by workers of their own", async () => {

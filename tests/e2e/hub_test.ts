@@ -6,7 +6,7 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { runCliWith, startServerWith, taskCommand } from "../../bench/support/process.ts";
 import { FakeHub, type FakeHubOptions } from "../support/hub/fake_hub.ts";
 import { neededOf, publishedTiny } from "../support/hub/models.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const TINY = await publishedTiny();
 const BYTES = neededOf(TINY).reduce((sum, path) => sum + TINY.files.get(path)!.length, 0);

@@ -6,7 +6,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { TASK_ENV } from "../../bench/support/process.ts";
 import { snippetsOf } from "../support/docs/snippets.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { LEADER, type SeenPods, WORKER } from "../support/manifests/run_pods.ts";
 
 /** A network and names of files of this process's own, which ends with all that it has started. */

@@ -5,7 +5,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { taskCommand } from "../../bench/support/process.ts";
-import { until } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
 import { KeptInKubernetes } from "../support/kept_in_kubernetes.ts";
 import { Running } from "../../bench/support/running.ts";
 

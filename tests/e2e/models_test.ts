@@ -3,7 +3,8 @@
  */
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { fixtureDirectory, ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
+import { fixtureDirectory } from "../support/checkpoints.ts";
 import { runCli, type ServedProcess, startServerWith } from "../../bench/support/process.ts";
 
 const KEY = "a-key-of-the-tests";

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import manifest from "../../deno.json" with { type: "json" };
-import { ROOT } from "../support/fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 /** What a registry serves of a file: names of packages are spelled out, as publishing does. */
 async function published(path: string): Promise<Uint8Array<ArrayBuffer>> {

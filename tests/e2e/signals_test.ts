@@ -4,8 +4,8 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { PrivateDirectory } from "../../cluster/processes/private_directory.ts";
-import { until } from "../support/cluster.ts";
-import { ROOT } from "../support/fixtures.ts";
+import { until } from "../../bench/support/until.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { TASK_ENV, taskArguments } from "../../bench/support/process.ts";
 import { CAN_LIST_PROCESSES, descendants, runs } from "../../bench/support/processes.ts";
 

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { Running } from "../../bench/support/running.ts";
-import { until } from "../support/cluster.ts";
+import { until } from "../../bench/support/until.ts";
 
 /** A span, as exported in JSON (https://opentelemetry.io/docs/specs/otlp/). */
 interface Span {

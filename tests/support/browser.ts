@@ -7,7 +7,7 @@ import axe from "npm:axe-core@4.14.1/axe.min.js" with { type: "text" };
 import { assertEquals } from "@std/assert";
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { type Browser, type BrowserContextOptions, chromium, type Page } from "npm:playwright-core@1.65.1";
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { type ServedProcess, startServerWith } from "../../bench/support/process.ts";
 
 export const CHROMIUM = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => {

@@ -11,7 +11,7 @@ import { messageOf } from "../../core/errors.ts";
 import { Cluster, type Config } from "../../mod.ts";
 import { ClusterWorker, type JoinOptions } from "../../workers/process/cluster_worker.ts";
 import { leavingExitCode } from "../../workers/process/exit_code.ts";
-import { fixtureDirectory } from "./fixtures.ts";
+import { fixtureDirectory } from "./checkpoints.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
 const GIVEN: Config = { model: fixtureDirectory("tiny-mla"), device: "wasm" };
@@ -57,5 +57,3 @@ function servicesHere(): ClusterServices {
     },
   };
 }
-
-export { until } from "../../bench/support/until.ts";

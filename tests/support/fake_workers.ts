@@ -18,7 +18,7 @@ import type { Hello, Notice, Request } from "../../core/wire/messages.ts";
 import { decodePrompt, decodeStep, encodeAnswers, type QueryFrame } from "../../core/wire/queries.ts";
 import { type Answer, type OnProgress, serveRequests } from "../../core/wire/rpc.ts";
 import { newStepParts } from "../../core/step_times.ts";
-import { fixtureDirectory } from "./fixtures.ts";
+import { fixtureDirectory } from "./checkpoints.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
 /** Tokens of tiny-mla. */

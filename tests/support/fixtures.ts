@@ -1,9 +1,10 @@
 /**
- * Checkpoints and goldens that travel with the project.
+ * Goldens of the checkpoints that travel with the project, and their models on a device.
  *
  * @module
  */
 import { ROOT } from "../../bench/support/root.ts";
+import { type Fixture, fixtureDirectory } from "./checkpoints.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
@@ -21,35 +22,6 @@ import { createMixedModels, type MixedModels } from "../../workers/forward/mixed
 import { Model, type ModelOptions } from "../../workers/forward/model.ts";
 import type { ModelWeights } from "../../workers/forward/weights.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
-
-export { ROOT };
-
-/** Checkpoints with golden outputs from transformers; of sparse attention, see `tests/golden/deepseek-v32-tiny/make.py`. */
-export const FIXTURES = [
-  "deepseek-v2-lite-tiny",
-  "deepseek-v3-tiny",
-  "deepseek-v3-fp8-tiny",
-  "glm4-moe-lite-tiny",
-  "mistral4-tiny",
-  "mistral3-tiny",
-  "youtu-tiny",
-  "minicpm3-tiny",
-  "minicpm3-longrope-tiny",
-  "longcat-flash-tiny",
-  "deepseek-v32-tiny",
-  "glm-moe-dsa-tiny",
-  "axk1-tiny",
-  "tiny-mla",
-] as const;
-export type Fixture = (typeof FIXTURES)[number];
-
-/** Those whose queries attend to the 24 tokens that go best with them. */
-export const SPARSE_FIXTURES = ["deepseek-v32-tiny", "glm-moe-dsa-tiny"] as const satisfies readonly Fixture[];
-
-/** Directory of a checkpoint. */
-export function fixtureDirectory(name: Fixture): string {
-  return name === "tiny-mla" ? `${ROOT}/models/tiny-mla` : `${ROOT}/tests/golden/${name}`;
-}
 
 /** Golden outputs of a fixture. */
 export interface Golden {

@@ -6,7 +6,7 @@
 import { assert, assertEquals } from "@std/assert";
 import type { GeneratedPiece } from "../../core/text/generate.ts";
 import type { GenerateOptions } from "../../core/text/text_engine.ts";
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 /** One generation of `golden.json`. */
 export interface GoldenGeneration {

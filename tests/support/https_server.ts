@@ -7,7 +7,7 @@ import { Buffer } from "node:buffer";
 import { createServer, type Server } from "node:https";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const TLS = `${ROOT}/tests/support/tls`;
 

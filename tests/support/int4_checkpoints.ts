@@ -9,7 +9,7 @@ import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import type { SafetensorsDtype } from "../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
-import { fixtureDirectory } from "./fixtures.ts";
+import { fixtureDirectory } from "./checkpoints.ts";
 import { awq, compressedTensors, type FourBitOptions, type FourBits, fromFourBits, gptq, toFourBits } from "./int4_writers.ts";
 import { ODD_CONFIG, writeRandomCheckpoint } from "./random_checkpoint.ts";
 import { memoryFiles } from "./safetensors.ts";

@@ -7,7 +7,7 @@ import { KubernetesRegistry, type KubernetesRegistryTimes } from "../../cluster/
 import { leaseName } from "../../cluster/registry/kubernetes/lease.ts";
 import { readKubernetesPlace } from "../../cluster/registry/kubernetes/place.ts";
 import type { ServiceAccount } from "../../cluster/registry/kubernetes/service_account.ts";
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 import { KubernetesApi } from "./kubernetes_api.ts";
 import type { OpenRegistry, Outage } from "./registry_contract.ts";
 

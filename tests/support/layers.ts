@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 /** What each top-level folder may import, besides itself. */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {

@@ -5,7 +5,7 @@
  */
 import { checkLayers } from "./layers.ts";
 import { checkLock, checkPackage } from "./package.ts";
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const deno = Deno.execPath();
 /** Packages that only tests and benches use have a lock file of their own: whoever serves downloads none of them. */

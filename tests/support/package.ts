@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "./fixtures.ts";
+import { ROOT } from "../../bench/support/root.ts";
 
 const MAX_BYTES = 20 * 2 ** 20;
 

@@ -5,7 +5,7 @@
  */
 import { type TensorData, writeSafetensors } from "../../core/model/safetensors_writer.ts";
 import { F16_VALUES, toHalfBits } from "../../core/numeric.ts";
-import { fixtureDirectory } from "./fixtures.ts";
+import { fixtureDirectory } from "./checkpoints.ts";
 import { Random } from "../../bench/support/random.ts";
 
 /** The sizes that are not read from elsewhere; all of them awkward on purpose. */

@@ -9,7 +9,7 @@ import { cellFacts, cellRecord } from "../../bench/support/cell_records.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { type CellRecord, writeRecord } from "../../core/registry/cell_record.ts";
 import type { CellFacts, CellRegistry } from "../../core/registry/registry.ts";
-import { until } from "./cluster.ts";
+import { until } from "../../bench/support/until.ts";
 
 /** A registry of one kind, and what is behind it. */
 export interface OpenRegistry extends AsyncDisposable {

@@ -10,7 +10,7 @@ import { ChatTemplate } from "../../core/text/chat_template.ts";
 import { readTextSource } from "../../core/text/text_source.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
-import { fixtureDirectory } from "./fixtures.ts";
+import { fixtureDirectory } from "./checkpoints.ts";
 
 /** What is said to a prompt; what it throws is an engine's failure. `…` where a script ends lets the answer go on until it is cut. */
 export type Script = (prompt: string, request: TokenRequest) => string | Promise<string>;

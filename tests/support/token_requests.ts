@@ -7,7 +7,7 @@ import { assert } from "@std/assert";
 import type { RunningCluster } from "../../cluster/cluster.ts";
 import type { TokenEvent, TokenRequest } from "../../core/engine.ts";
 import { GREEDY } from "../../core/sampling/params.ts";
-import { until } from "./cluster.ts";
+import { until } from "../../bench/support/until.ts";
 
 /** Twelve tokens at temperature 1, but for what is changed. */
 export function tokenRequest(prompt: readonly number[], change: Partial<TokenRequest> = {}): TokenRequest {

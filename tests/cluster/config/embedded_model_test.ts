@@ -2,7 +2,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import { EMBEDDED_FILES, EMBEDDED_MODEL, embeddedDirectory, type EmbeddedFile, fetchEmbeddedModel } from "../../../cluster/config/embedded_model.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
   return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes)).toHex();

@@ -9,9 +9,9 @@ import { loadClusterModel } from "../../../cluster/fleet/load_model.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { type Answer, WorkerError } from "../../../core/wire/rpc.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { startFakeCluster } from "../../support/fake_workers.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 describe("a coordinator", () => {
   it("begins a new epoch when the current one fails, and not for one that is over", async () => {

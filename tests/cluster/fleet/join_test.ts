@@ -12,8 +12,9 @@ import type { Hello } from "../../../core/wire/messages.ts";
 import { Cluster, joinCluster } from "../../../mod.ts";
 import { joinProblem } from "../../../workers/process/join_problem.ts";
 import { DenoTransport } from "../../../workers/links/transport.ts";
-import { until } from "../../support/cluster.ts";
-import { fixtureDirectory, ROOT } from "../../support/fixtures.ts";
+import { until } from "../../../bench/support/until.ts";
+import { ROOT } from "../../../bench/support/root.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { generate } from "../../support/generation.ts";
 
 const TOKEN = "a token for tests only";

@@ -9,7 +9,7 @@ import type { ClusterServices, LocalWorker } from "../../../cluster/planning/ser
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { Config } from "../../../mod.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { generate } from "../../support/generation.ts";
 
 const ASK = { prompt: "And it came to pass in those days", maxTokens: 12, ignoreEos: true, logprobs: 1 };

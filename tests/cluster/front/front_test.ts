@@ -4,7 +4,7 @@
 import { it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { readFrontRequest } from "../../../cluster/front/front_request.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { CHAT, chat, describeCells, MESSAGES, openFront, statusOf, TestCell, type TestFront, TestRegistry } from "../../support/cells.ts";
 import { RawClient } from "../../support/raw_client.ts";
 

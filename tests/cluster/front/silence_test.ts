@@ -7,7 +7,7 @@ import { cellRecord } from "../../../bench/support/cell_records.ts";
 import { FrontCells } from "../../../cluster/front/front_cells.ts";
 import { LiveAttempts } from "../../../cluster/front/live_attempts.ts";
 import { Silence } from "../../../cluster/front/silence.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { CHAT, chat, openFront, ScriptedCell, TestRegistry } from "../../support/cells.ts";
 
 /** Accepts connections, and says nothing until it is told to. */

@@ -15,7 +15,7 @@ import { toolGrammar, writeCalls } from "../../../core/text/answers/tool_format.
 import { TOOL_FORMATS } from "../../support/tool_formats.ts";
 import { readModelPackage, servedModel } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { allows } from "../../support/grammar_driver.ts";
 import { Random } from "../../../bench/support/random.ts";
 

@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { HttpServer } from "../../../cluster/http/server/http_server.ts";
 import type { TokenEvent, TokenRequest } from "../../../core/engine.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { RawClient } from "../../support/raw_client.ts";
 import { openTestApp } from "../../../bench/support/server.ts";
 

@@ -6,8 +6,8 @@ import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { HttpServer, type HttpServerOptions } from "../../../cluster/http/server/http_server.ts";
 import type { HttpHandler } from "../../../cluster/http/server/http_connection.ts";
 import { connectionLimits } from "../../../cluster/http/server/connection_limits.ts";
-import { until } from "../../support/cluster.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { until } from "../../../bench/support/until.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { RawClient } from "../../support/raw_client.ts";
 
 type Options = Partial<HttpServerOptions>;

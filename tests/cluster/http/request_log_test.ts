@@ -4,7 +4,7 @@ import { type OpenApp, openApp } from "../../../bench/support/server.ts";
 import { levelOf, type RequestRecord } from "../../../cluster/http/request_log.ts";
 import { HttpServer } from "../../../cluster/http/server/http_server.ts";
 import { cancellation } from "../../../core/errors.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { RawClient } from "../../support/raw_client.ts";
 import { scriptedModel } from "../../support/scripted_model.ts";
 

@@ -15,7 +15,7 @@ import { readModelPackage } from "../../../core/model_package.ts";
 import { DirectoryFiles, openModelFiles } from "../../../workers/load/model_files.ts";
 import { commitOf, type PublishedModel } from "../../support/hub/fake_hub.ts";
 import { HubUser, namesIn } from "../../support/hub/hub_user.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { ggufBytesOf } from "../../support/gguf.ts";
 
 const youtu = new DirectoryFiles(fixtureDirectory("youtu-tiny"));

@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
 import { type AnswerOptions, Cluster, Engine, joinCluster, LatentmeshError } from "../../../mod.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const model = fixtureDirectory("tiny-mla");
 const messages = [{ role: "user", content: "What is the weather in Paris?" }];

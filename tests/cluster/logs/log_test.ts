@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 const LINES = `
   log("warn", "worker {a} ended");

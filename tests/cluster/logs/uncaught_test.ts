@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 describe("errors that nobody takes care of", () => {
   it("are logged and counted, and end no server", async () => {

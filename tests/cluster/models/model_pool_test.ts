@@ -7,7 +7,7 @@ import fc from "npm:fast-check@4.10.2";
 import { ModelPool, type PoolOptions } from "../../../cluster/models/model_pool.ts";
 import type { Pooled, PoolModel } from "../../../cluster/models/model_slot.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 
 interface Fake extends Pooled {
   readonly name: string;

@@ -10,7 +10,7 @@ import type { UnitRole } from "../../../core/wire/protocol.ts";
 import { withWorkersHere } from "../../support/cluster.ts";
 import { readExposition } from "../../support/exposition.ts";
 import { tokenRequest } from "../../support/token_requests.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 
 /** What a picker knows of a server. */
 interface Picked {

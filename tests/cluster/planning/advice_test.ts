@@ -9,7 +9,7 @@ import { clusterServices } from "../../../cluster/compose.ts";
 import { loadClusterModel } from "../../../cluster/fleet/load_model.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { fakeServices } from "../../support/fake_workers.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const ADVICE = "the matrix units are not used; a command brings them";
 

@@ -16,7 +16,7 @@ import { planUnits } from "../../../cluster/planning/topology.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Cluster } from "../../../mod.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 interface Machine {
   readonly kind?: "cpu" | "dawn";

@@ -9,7 +9,7 @@ import type { Config } from "../../../cluster/config/config_type.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { withWorkersHere } from "../../support/cluster.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 /** Four heads. */
 const model = fixtureDirectory("deepseek-v2-lite-tiny");

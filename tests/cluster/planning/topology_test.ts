@@ -11,7 +11,7 @@ import type { Member } from "../../../cluster/fleet/unit.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const TOKEN = "a-token-for-tests-only";
 const settings = (config: Config) => resolveSettings({}, config, (name) => (name === "TOKEN" ? TOKEN : undefined));

@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { linesOf, nvidiaNodes, pciAddresses } from "../../../cluster/processes/host_gpus.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 describe("the GPUs of a host", () => {
   it("are found with no more permissions than a server has", async () => {

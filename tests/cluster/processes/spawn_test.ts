@@ -7,7 +7,7 @@ import { guardianSettled } from "../../../cluster/processes/guardian.ts";
 import { passedEnvironment, spawnWorker } from "../../../cluster/processes/spawn.ts";
 import { UNABLE_EXIT_CODE } from "../../../core/wire/protocol.ts";
 import { UNIX_HOST } from "../../../workers/links/transport.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const WORKER = new URL("../../../workers/process/main.ts", import.meta.url);
 

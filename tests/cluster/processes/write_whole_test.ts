@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { startServerWith } from "../../../bench/support/process.ts";
 
 describe("files that are written whole", () => {

@@ -4,7 +4,7 @@ import { cellFacts } from "../../../bench/support/cell_records.ts";
 import { FileRegistry } from "../../../cluster/registry/file_registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { logged } from "../../support/logged.ts";
 import { neverLost, type OpenRegistry, testRegistry } from "../../support/registry_contract.ts";
 

@@ -6,8 +6,8 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import type { CellFacts } from "../../../core/registry/registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
 import { findServiceAccount } from "../../../cluster/registry/kubernetes/service_account.ts";
-import { until } from "../../support/cluster.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { until } from "../../../bench/support/until.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { KeptInKubernetes } from "../../support/kept_in_kubernetes.ts";
 import { neverLost, testRegistry } from "../../support/registry_contract.ts";
 

@@ -5,7 +5,7 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { NatsBucket } from "../../../cluster/registry/nats_bucket.ts";
 import { NatsRegistry } from "../../../cluster/registry/nats_registry.ts";
 import { openRegistry } from "../../../cluster/registry/open_registry.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { NATS_SERVER, NatsServer } from "../../support/nats_server.ts";
 import { neverLost, type OpenRegistry, testRegistry } from "../../support/registry_contract.ts";
 

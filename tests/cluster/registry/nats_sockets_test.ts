@@ -5,7 +5,7 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { connect } from "@nats-io/transport-node";
 import { guardSockets } from "../../../cluster/registry/nats_sockets.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 
 /** Greets, answers pings, and sends each text once to whoever subscribes. */
 function serve(listener: Deno.TcpListener, texts: readonly string[]): Promise<void> {

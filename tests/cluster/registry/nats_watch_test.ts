@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { type WatchedBucket, WatchedRecords } from "../../../cluster/registry/nats_watch.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 
 /** A watch that tells of an empty bucket, until it is stopped. */
 class FakeWatch {

@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import type { Answer } from "../../../core/wire/rpc.ts";
-import { until } from "../../support/cluster.ts";
+import { until } from "../../../bench/support/until.ts";
 import { launchFakeCluster, tokenAt } from "../../support/fake_workers.ts";
 
 const PROMPT = [5, 6, 7];

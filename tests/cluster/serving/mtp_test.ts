@@ -14,7 +14,7 @@ import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { withCluster, withWorkersHere } from "../../support/cluster.ts";
 import { reportLeftOut } from "../../support/extent.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { generate } from "../../support/generation.ts";
 import { guessAlways } from "../../support/guess_always.ts";
 import { assertSameStreams, randomRequest, REQUESTS, Tried } from "../../support/guessed.ts";

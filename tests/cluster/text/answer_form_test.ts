@@ -8,7 +8,7 @@ import { openTextModel, type TextModel } from "../../../cluster/text/text_model.
 import { describeFormats } from "../../../core/text/answer_formats.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const tiny = await readTextSource(new DirectoryFiles(fixtureDirectory("tiny-mla")));
 

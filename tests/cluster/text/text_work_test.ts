@@ -11,7 +11,7 @@ import { TextWork, type TextWorkOptions } from "../../../cluster/text/text_work.
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const tiny = await readTextSource(new DirectoryFiles(fixtureDirectory("tiny-mla")));
 const context = { maxContext: 2048 };

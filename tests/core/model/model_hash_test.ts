@@ -6,7 +6,7 @@ import { modelHash } from "../../../core/model/model_hash.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { readBasis } from "../../../core/tpla/basis_file.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 

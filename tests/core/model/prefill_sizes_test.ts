@@ -3,7 +3,7 @@ import { assert, assertEquals } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { bytesPerRow, bytesPerWindowPosition, choosePrefillSizes, type PrefillDevice } from "../../../core/model/prefill_sizes.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 /** Of DeepSeek-V2-Lite's sizes, and twice as wide. */

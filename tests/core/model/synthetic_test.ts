@@ -18,7 +18,7 @@ import { readModelPackage } from "../../../core/model_package.ts";
 import { createDetokenizer } from "../../../core/text/detokenizer.ts";
 import { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory, FIXTURES } from "../../support/fixtures.ts";
+import { fixtureDirectory, FIXTURES } from "../../support/checkpoints.ts";
 import { SEED } from "../../../bench/support/random.ts";
 
 describe("synthetic models", () => {

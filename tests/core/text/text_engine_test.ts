@@ -5,7 +5,7 @@ import { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { type GenerateOptions, generatePieces } from "../../../core/text/text_engine.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 describe("generatePieces", () => {
   it("lets its caller use an array of tokens again, as engines know prompts by their arrays", async () => {

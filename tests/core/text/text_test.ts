@@ -8,7 +8,7 @@ import { StopMatcher } from "../../../core/text/stop.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
 import { TextTokenizer, type TokenizerConfig } from "../../../core/text/tokenizer.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 import { SEED } from "../../../bench/support/random.ts";
 

@@ -12,7 +12,7 @@ import { TextTokenizer } from "../../../core/text/tokenizer.ts";
 import { bytePairs } from "../../../core/text/vocabularies/byte_pairs.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { SEED } from "../../../bench/support/random.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 
 interface Golden {

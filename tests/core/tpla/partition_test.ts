@@ -8,7 +8,7 @@ import { basisFactors, defaultHalo, partition, promptShapes, type RankShape, UNC
 import { cacheBytesPerToken, cachedWidth, collectivesPerStep, handoffBytesPerToken, perToken, wireBytesPerToken } from "../../../core/tpla/plan.ts";
 import { groupsWithin } from "../../../core/tpla/scale_groups.ts";
 import { type CacheDtype, SCALE_GROUP } from "../../../core/cache/cache_dtype.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { assertClose } from "../../support/compare.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 

@@ -5,7 +5,7 @@ import { partition } from "../../../core/tpla/partition.ts";
 import { cacheBytesPerToken, cachedWidth, handoffBytesPerToken } from "../../../core/tpla/plan.ts";
 import { resolveCut, type Scheme, SCHEME_DEFAULTS } from "../../../core/tpla/scheme.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 const tiny = parseModelConfig(await Deno.readTextFile(`${ROOT}/models/tiny-mla/config.json`), "tiny-mla");
 const CHOSEN = [

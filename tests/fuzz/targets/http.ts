@@ -9,7 +9,7 @@ import { bodyDecoder } from "../../../core/http/body_decoder.ts";
 import { endOfHead, parseRequestHead } from "../../../core/http/request_head.ts";
 import { readTextSource } from "../../../core/text/text_source.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import type { Random } from "../../../bench/support/random.ts";
 import { anyValue, mutateBytes, mutateJson, pick } from "../mutate.ts";
 import { named, type Target } from "../target.ts";

@@ -17,7 +17,7 @@ import { chooseBasis } from "../../../core/tpla/basis.ts";
 import { layerBases, readBasis, writeBasis } from "../../../core/tpla/basis_file.ts";
 import { partition } from "../../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../../core/tpla/plan.ts";
-import { ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { memoryFiles, memorySource } from "../../support/safetensors.ts";
 import { mutateBytes, mutateJson, mutateText, pick } from "../mutate.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "../fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 
 /** Those that are read by users, by their paths from the root. */
 export async function documentPaths(): Promise<string[]> {

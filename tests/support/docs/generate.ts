@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "../fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { configKeys } from "./config_keys.ts";
 import { commandList, environmentList, flagLists } from "./flag_lists.ts";
 import { metricList } from "./metric_list.ts";

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "../fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { documentPaths } from "./documents.ts";
 import { generated } from "./generate.ts";
 

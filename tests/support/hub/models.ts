@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "../fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import type { PublishedModel } from "./fake_hub.ts";
 
 const encode = (text: string) => new TextEncoder().encode(text);

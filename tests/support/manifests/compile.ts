@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { ROOT } from "../fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import type { KubernetesObject } from "./kustomize.ts";
 
 /** What is wrong with them; null: nothing. */

@@ -5,8 +5,8 @@
  * @module
  */
 import { TASK_ENV, taskArguments } from "../../../bench/support/process.ts";
-import { until } from "../cluster.ts";
-import { ROOT } from "../fixtures.ts";
+import { until } from "../../../bench/support/until.ts";
+import { ROOT } from "../../../bench/support/root.ts";
 import { KubernetesApi, type Verb } from "../kubernetes_api.ts";
 import { type KubernetesObject, kustomize } from "./kustomize.ts";
 import { type Container, envOf, type Pod, podsOf } from "./pods.ts";

@@ -8,7 +8,8 @@ import type { CacheDtype } from "../../../kernels/latent_cache/layout.ts";
 import type { Model } from "../../../workers/forward/model.ts";
 import { describeOnDevices, isSoftware, openTestDevice, unitsOf } from "../../support/devices.ts";
 import { tested, WHOLE } from "../../support/extent.ts";
-import { type Fixture, FIXTURES, type Golden, loadModel, readCorrectionBiases, readGolden, SPARSE_FIXTURES } from "../../support/fixtures.ts";
+import { type Fixture, FIXTURES, SPARSE_FIXTURES } from "../../support/checkpoints.ts";
+import { type Golden, loadModel, readCorrectionBiases, readGolden } from "../../support/fixtures.ts";
 import { routeFlips, runSequence, type SequenceRun } from "../../support/forward.ts";
 
 /** How a sequence is cut: tokens per step, and the phase they run in. */

@@ -19,7 +19,8 @@ import { RankForward } from "../../../workers/roles/rank.ts";
 import type { Device } from "../../../kernels/device/device.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory, readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
+import { readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 
 const PROMPT = 30;
 const LENGTH = 36;

@@ -5,7 +5,8 @@ import { it } from "@std/testing/bdd";
 import { assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { loadModel, SPARSE_FIXTURES } from "../../support/fixtures.ts";
+import { SPARSE_FIXTURES } from "../../support/checkpoints.ts";
+import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 
 const TOKENS = Array.from({ length: 200 }, (_, i) => 3 + (i * i * 7 + i) % 250);

@@ -24,7 +24,8 @@ import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { loadWeights } from "../../../workers/load/loader.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory, loadModel, TEST_LIMITS } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
+import { loadModel, TEST_LIMITS } from "../../support/fixtures.ts";
 import { linked } from "../../support/links.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 

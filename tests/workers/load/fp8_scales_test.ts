@@ -16,7 +16,8 @@ import { loadWeights } from "../../../workers/load/loader.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory, readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
+import { readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { memoryFiles } from "../../support/safetensors.ts";
 

@@ -16,7 +16,7 @@ import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import type { DeviceMatrix } from "../../../workers/forward/weights.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeOnDevices, openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 async function openModel(name: Parameters<typeof fixtureDirectory>[0]) {
   const files = new DirectoryFiles(fixtureDirectory(name));

@@ -6,7 +6,7 @@ import { assertRejects, assertStringIncludes } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
 import { openModelFiles } from "../../../workers/load/model_files.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 /** Names of files, and what they hold; null: what the fixture has. */
 const CASES: Readonly<Record<string, [files: Record<string, string | null>, model: string, said: string]>> = {

@@ -18,7 +18,8 @@ import { loadWeights } from "../../../workers/load/loader.ts";
 import type { LoadShard } from "../../../workers/load/attention_plan.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory, TEST_LIMITS } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
+import { TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { ODD_MTP_CONFIG, writeRandomCheckpoint } from "../../support/random_checkpoint.ts";
 

@@ -22,7 +22,8 @@ import { DirectoryFiles, openModelFiles } from "../../../workers/load/model_file
 import { PLAIN_FEATURES } from "../../../kernels/device/device.ts";
 import { MeasuringDevice } from "../../../kernels/device/measuring_device.ts";
 import { planMemory } from "../../../workers/load/plan_memory.ts";
-import { type Fixture, fixtureDirectory, TEST_LIMITS } from "../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../../support/checkpoints.ts";
+import { TEST_LIMITS } from "../../support/fixtures.ts";
 
 const sizes = { cacheDtype: "f16", maxTokens: 256, maxContext: 128, maxSequences: 2, limits: TEST_LIMITS } as const;
 

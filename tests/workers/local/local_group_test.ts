@@ -20,7 +20,8 @@ import { Model } from "../../../workers/forward/model.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
 import { openTestDevice } from "../../support/devices.ts";
-import { type Fixture, fixtureDirectory, readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../../support/checkpoints.ts";
+import { readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 import { Random } from "../../../bench/support/random.ts";
 

@@ -19,7 +19,8 @@ import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { type GroupSequence, LocalGroup } from "../../../workers/local/local_group.ts";
 import { relativeError } from "../../support/compare.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { type Fixture, fixtureDirectory, FIXTURES, readGolden, SPARSE_FIXTURES, TEST_LIMITS } from "../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory, FIXTURES, SPARSE_FIXTURES } from "../../support/checkpoints.ts";
+import { readGolden, TEST_LIMITS } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
 
 const TOLERANCE: Readonly<Record<DeviceKind, number>> = { cpu: 2e-5, wasm: 2e-5, deno: 5e-5, dawn: 5e-5 };

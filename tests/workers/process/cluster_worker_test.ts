@@ -10,8 +10,8 @@ import { decodeAnswers, encodePrompt, encodeStep, type QueryFrame } from "../../
 import { RpcClient } from "../../../core/wire/rpc.ts";
 import { ClusterWorker } from "../../../workers/process/cluster_worker.ts";
 import { DenoTransport } from "../../../workers/links/transport.ts";
-import { until } from "../../support/cluster.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { until } from "../../../bench/support/until.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const TOKEN = new TextEncoder().encode("a token for tests only");
 const CUT = { ranks: 1, latentGroups: 1, halo: 0, feedForward: "sharded" as const };

@@ -24,7 +24,7 @@ import { MixedRank } from "../../../workers/roles/mixed.ts";
 import type { PromptChunk } from "../../../workers/roles/prompt_chunk.ts";
 import { RankForward } from "../../../workers/roles/rank.ts";
 import { describeModelsOnDevices, openTestDevice } from "../../support/devices.ts";
-import { type Fixture, fixtureDirectory } from "../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../../support/checkpoints.ts";
 
 const RANKS = 2;
 /** Models, and layers of them: one has index keys beside latents. */

@@ -29,7 +29,7 @@ import { MixedRank } from "../../../workers/roles/mixed.ts";
 import { RankForward } from "../../../workers/roles/rank.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 import { openTestDevice } from "../../support/devices.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { linked } from "../../support/links.ts";
 
 const NAME = "deepseek-v3-tiny";

@@ -11,7 +11,7 @@ import { calibrate } from "../../../workers/study/calibrate.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 import { relativeError } from "../../support/compare.ts";
 import { itOfWhole } from "../../support/extent.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { memorySource } from "../../support/safetensors.ts";
 
 const directory = fixtureDirectory("tiny-mla");

@@ -3,7 +3,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { calibrate } from "../../../workers/study/calibrate.ts";
-import { fixtureDirectory } from "../../support/fixtures.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const model = fixtureDirectory("deepseek-v3-tiny");
 const random = new Random();

@@ -3,7 +3,8 @@ import { assert, assertAlmostEquals, assertEquals, assertRejects } from "@std/as
 import { LatentmeshError } from "../../../core/errors.ts";
 import { Divergence } from "../../../core/tpla/divergence.ts";
 import { type DriftOptions, measureDrift } from "../../../workers/study/drift.ts";
-import { fixtureDirectory, ROOT } from "../../support/fixtures.ts";
+import { ROOT } from "../../../bench/support/root.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 
 const documents: string[] = JSON.parse(await Deno.readTextFile(`${ROOT}/tests/golden/public.json`)).slice(0, 2);
 const base: DriftOptions = {

@@ -8,7 +8,7 @@ import { snippets } from "../../../../cluster/http/dashboard/connect.js";
 import { addDashboard, DASHBOARD_PATHS } from "../../../../cluster/http/dashboard/routes.ts";
 import { LANGUAGES } from "../../../../cluster/http/dashboard/libraries.ts";
 import type { AppEnv } from "../../../../cluster/http/server_context.ts";
-import { ROOT } from "../../../support/fixtures.ts";
+import { ROOT } from "../../../../bench/support/root.ts";
 
 const app = new Hono<AppEnv>();
 addDashboard(app);

@@ -19,7 +19,7 @@ import { modelTensors } from "../../../../core/model/synthetic/model_tensors.ts"
 import { roundUp } from "../../../../core/numeric.ts";
 import { readModelPackage } from "../../../../core/model_package.ts";
 import { DirectoryFiles, openModelFiles } from "../../../../workers/load/model_files.ts";
-import { type Fixture, fixtureDirectory } from "../../../support/fixtures.ts";
+import { type Fixture, fixtureDirectory } from "../../../support/checkpoints.ts";
 import { ggufBytesOf, memoryFolder } from "../../../support/gguf.ts";
 
 const FIXTURES: readonly Fixture[] = ["tiny-mla", "deepseek-v2-lite-tiny", "deepseek-v3-tiny", "glm4-moe-lite-tiny", "youtu-tiny"];

@@ -8,7 +8,7 @@ import { GgufMetadata } from "../../../../core/model/gguf/metadata.ts";
 import { PRE_TOKENIZERS } from "../../../../core/model/gguf/pre_tokenizers.ts";
 import { tokenizerConfigText, vocabularyText } from "../../../../core/model/gguf/text_files.ts";
 import { TextTokenizer } from "../../../../core/text/tokenizer.ts";
-import { ROOT } from "../../../support/fixtures.ts";
+import { ROOT } from "../../../../bench/support/root.ts";
 
 function tokenizerOf(metadata: GgufMetadata): TextTokenizer {
   const [json, ranks] = [vocabularyText(metadata, "tokenizer.json"), vocabularyText(metadata, "tiktoken.model")];

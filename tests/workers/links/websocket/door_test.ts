@@ -9,8 +9,8 @@ import type { Socket } from "../../../../core/wire/transport.ts";
 import { Door } from "../../../../workers/links/websocket/door.ts";
 import { Patience } from "../../../../workers/links/websocket/patience.ts";
 import { DenoTransport } from "../../../../workers/links/transport.ts";
-import { until } from "../../../support/cluster.ts";
-import { ROOT } from "../../../support/fixtures.ts";
+import { until } from "../../../../bench/support/until.ts";
+import { ROOT } from "../../../../bench/support/root.ts";
 import { RawClient } from "../../../support/raw_client.ts";
 import { Random, SEED } from "../../../../bench/support/random.ts";
 
