@@ -6,7 +6,7 @@
 import { z } from "zod";
 import type { ModelSpec } from "../spec.ts";
 import type { Family } from "./family.ts";
-import { FieldError, flag, requireField } from "./field_checks.ts";
+import { FieldError, flag } from "./field_checks.ts";
 import { COMMON_FIELDS, commonSpec } from "./fields.ts";
 
 const schema = z.object({
@@ -18,7 +18,6 @@ const schema = z.object({
 /** What of `rope_parameters` is this family's alone. */
 const ropeSchema = z.object({
   llama_4_scaling_beta: z.number().min(0).max(1e3).optional(),
-  partial_rotary_factor: z.number().positive().max(1).nullish(),
   original_max_position_embeddings: COMMON_FIELDS.max_position_embeddings.optional(),
 });
 
@@ -31,15 +30,10 @@ function read(config: unknown): ModelSpec {
   const { [name]: rope } = z.object({ [name]: ropeSchema.nullish() }).parse(config);
   // transformers would take the positions of the published model for those of any.
   if (rope == null) throw new FieldError("rope_parameters", "is missing; mistral4 needs it");
-  const { llama_4_scaling_beta: beta, partial_rotary_factor: rotated, original_max_position_embeddings: span } = rope;
+  const { llama_4_scaling_beta: beta, original_max_position_embeddings: inner } = rope;
+  const span = inner ?? fields.original_max_position_embeddings;
   if (beta === undefined) throw new FieldError(`${name}.llama_4_scaling_beta`, "is missing; mistral4 needs it");
-  if (span === undefined) throw new FieldError(`${name}.original_max_position_embeddings`, "is missing; mistral4 needs it");
-  const width = fields.qk_nope_head_dim + fields.qk_rope_head_dim;
-  requireField(
-    rotated == null || Math.trunc(width * rotated) === fields.qk_rope_head_dim,
-    `${name}.partial_rotary_factor`,
-    `is ${rotated}, which of ${width} dimensions does not make qk_rope_head_dim (${fields.qk_rope_head_dim})`,
-  );
+  if (span == null) throw new FieldError(`${name}.original_max_position_embeddings`, "is missing; mistral4 needs it");
   const spec = commonSpec(
     "mistral4",
     { ...fields, first_k_dense_replace: fields.first_k_dense_replace ?? 0 },

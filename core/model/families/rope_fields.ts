@@ -12,7 +12,9 @@ const mscale = z.number().min(-100).max(100).nullish();
 const theta = z.number().min(1).max(1e12);
 const factors = z.array(z.number().min(1e-6).max(1e6)).max(4096).optional();
 
-const ropeParameters = z.object({
+const rotaryShare = z.number().positive().max(1).nullish();
+
+const ropeParameters = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
   rope_theta: theta.optional(),
@@ -26,6 +28,7 @@ const ropeParameters = z.object({
   truncate: z.boolean().optional(),
   short_factor: factors,
   long_factor: factors,
+  partial_rotary_factor: rotaryShare,
 });
 
 type RopeParameters = z.infer<typeof ropeParameters>;
@@ -35,10 +38,14 @@ export const ROPE_FIELDS = {
   rope_theta: theta.nullish(),
   rope_scaling: ropeParameters.nullish(),
   rope_parameters: ropeParameters.nullish(),
+  // Some have these two here instead.
+  original_max_position_embeddings: positions.nullish(),
+  partial_rotary_factor: rotaryShare,
 } as const;
 
 /** What {@link ROPE_FIELDS} parses to, and the sizes that it is about. */
 export type RopeFields = z.infer<z.ZodObject<typeof ROPE_FIELDS>> & {
+  readonly qk_nope_head_dim: number;
   readonly qk_rope_head_dim: number;
   readonly max_position_embeddings: number;
 };
@@ -61,15 +68,7 @@ export function ropeOf(
   fields: RopeFields,
   { interleaved, theta: usual = 10_000 }: RopeHabits,
 ): { readonly spec: RopeSpec; readonly scaleFactor: number } {
-  const { rope_scaling: old, rope_parameters: current } = fields;
-  if (old != null && current != null) {
-    const differs = (Object.keys(old) as (keyof RopeParameters)[])
-      .find((key) => key !== "type" && key in current && JSON.stringify(current[key]) !== JSON.stringify(old[key]));
-    requireField(differs === undefined, "rope_scaling", `contradicts rope_parameters in "${differs}"; keep one of them`);
-  }
-  const parameters = current ?? old ?? {};
-  const name = current != null ? "rope_parameters" : "rope_scaling";
-  const kind = parameters.rope_type ?? parameters.type ?? "default";
+  const { name, parameters, kind } = parametersOf(fields, fields.rope_theta ?? usual);
   const theta = parameters.rope_theta ?? fields.rope_theta ?? usual;
   const spec = { width: fields.qk_rope_head_dim, theta, interleaved, yarn: null, longRope: null };
   const allDim = parameters.mscale_all_dim;
@@ -87,6 +86,53 @@ export function ropeOf(
     }
     default:
       throw new FieldError(`${name}.rope_type`, `is "${kind}"; only "default", "yarn" and "longrope" are supported`);
+  }
+}
+
+/** What is said of the embedding, in one of the two spellings, or in both alike. @param theta where neither says */
+function parametersOf(
+  fields: RopeFields,
+  theta: number,
+): { readonly name: "rope_parameters" | "rope_scaling"; readonly parameters: RopeParameters; readonly kind: string } {
+  const { rope_scaling: old, rope_parameters: current, original_max_position_embeddings: original } = fields;
+  if (old != null && current != null) requireAlike(old, current, theta);
+  const name = current != null ? "rope_parameters" : "rope_scaling";
+  const parameters = { ...(current ?? old) };
+  const kind = kindOf(parameters);
+  const nested = Object.keys(parameters).find((key) => z.record(z.string(), z.unknown()).safeParse(parameters[key]).success);
+  requireField(nested === undefined, `${name}.${nested}`, "is an object; embeddings that differ between kinds of layers are not supported");
+  checkRotaryShare(fields, parameters, name);
+  if (original == null || kind === "default") return { name, parameters, kind };
+  const inner = parameters.original_max_position_embeddings ?? original;
+  requireField(
+    inner === original,
+    "original_max_position_embeddings",
+    `is ${original}, but that of ${name} is ${inner}; keep one of them`,
+  );
+  return { name, parameters: { ...parameters, original_max_position_embeddings: original }, kind };
+}
+
+function kindOf({ rope_type: kind, type }: RopeParameters): string {
+  return kind ?? type ?? "default";
+}
+
+/** transformers takes the old spelling where there are both, others the new one. */
+function requireAlike(old: RopeParameters, current: RopeParameters, rope_theta: number): void {
+  const [before, now] = [old, current].map((said): RopeParameters => ({ rope_theta, ...said, type: undefined, rope_type: kindOf(said) }));
+  const keys = ["rope_type", ...Object.keys(before), ...Object.keys(now)];
+  const differs = keys.find((key) => JSON.stringify(before[key] ?? null) !== JSON.stringify(now[key] ?? null));
+  requireField(differs === undefined, "rope_scaling", `contradicts rope_parameters in "${differs}"; keep one of them`);
+}
+
+/** The share can only be that of the rotated part, of that part or of a whole head. */
+function checkRotaryShare(fields: RopeFields, { partial_rotary_factor: inner }: RopeParameters, name: string): void {
+  const width = fields.qk_nope_head_dim + fields.qk_rope_head_dim;
+  for (const [field, share] of [["partial_rotary_factor", fields.partial_rotary_factor], [`${name}.partial_rotary_factor`, inner]] as const) {
+    requireField(
+      share == null || share === 1 || Math.trunc(width * share) === fields.qk_rope_head_dim,
+      field,
+      `is ${share}, which of ${width} dimensions does not make qk_rope_head_dim (${fields.qk_rope_head_dim})`,
+    );
   }
 }
 

@@ -175,6 +175,15 @@ describe("parseModelConfig", () => {
     }
   });
 
+  it("finds the original context beside the rope's other fields, and takes a share of heads that says the same", () => {
+    const { original_max_position_embeddings, ...rope_scaling } = V2_LITE.rope_scaling;
+    assertEquals(parse({ ...V2_LITE, rope_scaling, original_max_position_embeddings }), parse(V2_LITE));
+    assertEquals(parse({ ...V2_LITE, original_max_position_embeddings }), parse(V2_LITE));
+    for (const partial_rotary_factor of [null, 1, 64 / 192]) assertEquals(parse({ ...V2_LITE, partial_rotary_factor }), parse(V2_LITE));
+    const { rope_scaling: _, ...plain } = V2_LITE;
+    assertEquals(parse({ ...plain, original_max_position_embeddings: 7 }), parse(plain));
+  });
+
   it("takes the new spelling of rope parameters for the old one", () => {
     const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
     assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
@@ -237,6 +246,27 @@ describe("parseModelConfig", () => {
       "logarithm",
     ],
     ["two ropes that disagree", { rope_parameters: { rope_type: "yarn", factor: 2 } }, "rope_scaling", "contradicts"],
+    ["two ropes of different kinds", { rope_parameters: { rope_type: "default" } }, "rope_scaling", `contradicts rope_parameters in "rope_type"`],
+    [
+      "two ropes of which one says less",
+      { rope_parameters: { rope_type: "yarn", factor: 40, original_max_position_embeddings: 4096 } },
+      "rope_scaling",
+      `contradicts rope_parameters in "beta_fast"`,
+    ],
+    [
+      "a rope for each kind of layer",
+      { rope_scaling: { full_attention: { rope_type: "default" } } },
+      "rope_scaling.full_attention",
+      "kinds of layers",
+    ],
+    ["two original contexts", { original_max_position_embeddings: 2048 }, "original_max_position_embeddings", "that of rope_scaling is 4096"],
+    ["a part of the rotated part", { partial_rotary_factor: 0.5 }, "partial_rotary_factor", "does not make qk_rope_head_dim (64)"],
+    [
+      "a part of it in the rope",
+      { rope_scaling: { ...V2_LITE.rope_scaling, partial_rotary_factor: 0.5 } },
+      "rope_scaling.partial_rotary_factor",
+      "does not make qk_rope_head_dim (64)",
+    ],
     [
       "weights with zero points",
       compressed({ ...CHANNEL, symmetric: false }),
