@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { INDEX_FILE, shardsOf, SINGLE_FILE } from "../../core/model/checkpoint.ts";
+import { INDEX_FILE, SINGLE_FILE, weightNames } from "../../core/model/checkpoint.ts";
 import { isFile } from "./file_hash.ts";
 import { chooseGguf, ggufChoices } from "./gguf_choice.ts";
 import { formatHubName, type HubName } from "./hub_name.ts";
@@ -39,11 +39,9 @@ export async function missingFile(directory: string, files?: ReadonlySet<string>
   const there = files ?? new Set(await filesIn(directory));
   if (!there.has(CONFIG_FILE)) return CONFIG_FILE;
   if (!there.has("tokenizer.json") && !there.has("tiktoken.model")) return "tokenizer.json";
-  if (!there.has(INDEX_FILE)) return there.has(SINGLE_FILE) ? null : SINGLE_FILE;
-  for (const shard of shardsOf(await Deno.readTextFile(`${directory}/${INDEX_FILE}`), `${directory}/${INDEX_FILE}`)) {
-    if (!there.has(shard)) return shard;
-  }
-  return null;
+  const index = `${directory}/${INDEX_FILE}`;
+  const names = weightNames(there.has(INDEX_FILE) ? await Deno.readTextFile(index) : null, there.has(SINGLE_FILE), index);
+  return (names ?? [SINGLE_FILE]).find((file) => !there.has(file)) ?? null;
 }
 
 /** Paths of all files that can be read, also in folders; of links those that lead to one. */

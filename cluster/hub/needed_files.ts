@@ -4,7 +4,7 @@
  * @module
  */
 import { LatentmeshError } from "../../core/errors.ts";
-import { INDEX_FILE, shardsOf, SINGLE_FILE } from "../../core/model/checkpoint.ts";
+import { INDEX_FILE, SINGLE_FILE, weightNames } from "../../core/model/checkpoint.ts";
 import { besideModel } from "../../core/model/gguf/parts.ts";
 import { otherWeightsAmong } from "../../core/model/other_contents.ts";
 import type { GgufChoice } from "./gguf_choice.ts";
@@ -57,7 +57,7 @@ export function smallFiles(files: ReadonlyMap<string, HubFile>, model: string): 
 
 /** The weights. @param indexText of {@link INDEX_FILE}; null if there is none @throws {LatentmeshError} if the index names what is not there */
 export function weightFiles(files: ReadonlyMap<string, HubFile>, indexText: string | null, model: string): HubFile[] {
-  const names = indexText === null ? [SINGLE_FILE] : shardsOf(indexText, `${model}/${INDEX_FILE}`);
+  const names = weightNames(indexText, files.has(SINGLE_FILE), `${model}/${INDEX_FILE}`) ?? [SINGLE_FILE];
   return names.map((name) => {
     const file = files.get(name);
     if (file !== undefined) return file;

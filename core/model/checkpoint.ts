@@ -76,8 +76,9 @@ export class Checkpoint {
   static async open(files: ModelFiles): Promise<Checkpoint> {
     if (files.tensors !== undefined) return new Checkpoint(files, await files.tensors());
     const index = await files.text(INDEX_FILE);
-    if (index !== null) return new Checkpoint(files, await openSharded(files, index));
     const source = await files.open(SINGLE_FILE);
+    const shards = weightNames(index, source !== null, `${files.name}/${INDEX_FILE}`);
+    if (shards !== null) return new Checkpoint(files, await openSharded(files, index!, shards));
     if (source === null) {
       throw new LatentmeshError(
         "not_found",
@@ -142,11 +143,10 @@ async function tensorsOf(source: ByteSource): Promise<Map<string, StoredTensor>>
   return new Map([...tensors].map(([name, info]) => [name, { ...info, source }]));
 }
 
-async function openSharded(files: ModelFiles, indexText: string): Promise<Map<string, StoredTensor>> {
-  const where = `${files.name}/${INDEX_FILE}`;
-  const weightMap = parseIndex(indexText, where);
+async function openSharded(files: ModelFiles, indexText: string, names: readonly string[]): Promise<Map<string, StoredTensor>> {
+  const weightMap = parseIndex(indexText, `${files.name}/${INDEX_FILE}`);
   const shards = new Map<string, Map<string, StoredTensor>>();
-  for (const file of namesOf(weightMap, where)) {
+  for (const file of names) {
     const source = await files.open(file);
     if (source === null) throw new LatentmeshError("not_found", `Cannot load ${files.name}: ${file}, named by the index, is missing`);
     shards.set(file, await tensorsOf(source));
@@ -162,13 +162,19 @@ async function openSharded(files: ModelFiles, indexText: string): Promise<Map<st
   return tensors;
 }
 
-/** The files that an index names. @param where it is, as errors say it @throws {LatentmeshError} `invalid_checkpoint` if one of them could lie elsewhere */
-export function shardsOf(indexText: string, where: string): string[] {
-  return namesOf(parseIndex(indexText, where), where);
-}
-
-function namesOf(weightMap: Readonly<Record<string, string>>, where: string): string[] {
-  const names = [...new Set(Object.values(weightMap))];
+/**
+ * The files that an index names. One that does not name {@link SINGLE_FILE}, where there is that, was left behind when the model was saved anew:
+ * transformers takes the single file then, too.
+ *
+ * @param indexText of {@link INDEX_FILE}; null if there is none
+ * @param where it is, as errors say it
+ * @returns null if the weights are in the single file
+ * @throws {LatentmeshError} `invalid_checkpoint` if one of them could lie elsewhere
+ */
+export function weightNames(indexText: string | null, hasSingle: boolean, where: string): string[] | null {
+  if (indexText === null) return null;
+  const names = [...new Set(Object.values(parseIndex(indexText, where)))];
+  if (hasSingle && !names.includes(SINGLE_FILE)) return null;
   const strange = names.find((file) => !/^[\w.-]+\.safetensors$/.test(file));
   if (strange === undefined) return names;
   throw new LatentmeshError("invalid_checkpoint", `Cannot read ${where}: "${strange}" is not the name of a safetensors file beside it`);

@@ -51,6 +51,14 @@ describe("a model from a hub", () => {
     assertEquals(user.hub.sentBytes, BYTES);
   });
 
+  it("is what one file holds that an index does not name: the index is older", async () => {
+    await using user = await HubUser.of({ models: [withFile("model.safetensors", "x".repeat(5000))] });
+    const { directory } = await user.pull("test/sharded");
+    const there = await namesIn(directory);
+    assertEquals(there.filter((file) => file.endsWith(".safetensors")), ["model.safetensors"]);
+    assertEquals((await user.pull("test/sharded", {}, user.client({ offline: true }))).directory, directory);
+  });
+
   it("is fetched at the revision that was named, and shares with others what they have in common", async () => {
     const older = { ...withFile(SHARDS[2], "x".repeat(4100)), revisions: ["v1", "refs/pr/1"] };
     await using user = await HubUser.of({ models: [older] });

@@ -219,6 +219,19 @@ describe("Checkpoint", () => {
     await assertRejects(() => Checkpoint.open(memoryFiles({})), LatentmeshError, "neither model.safetensors nor");
   });
 
+  it("takes a single file that the index does not name, which is older then", async () => {
+    const tensor = (value: number): TensorData => ({ name: "a", dtype: "U8", shape: [1], bytes: Uint8Array.of(value) });
+    const index = (file: string) => JSON.stringify({ weight_map: { a: file } });
+    const files = { "model.safetensors": writeSafetensors([tensor(1)]), "model-1.safetensors": writeSafetensors([tensor(2)]) };
+    for (const [file, value] of [["model-1.safetensors", 1], ["gone.safetensors", 1], ["model.safetensors", 1]] as const) {
+      const checkpoint = await Checkpoint.open(memoryFiles({ ...files, "model.safetensors.index.json": index(file) }));
+      assertEquals([...await checkpoint.read("a", 0, 1)], [value]);
+    }
+    const { "model.safetensors": _, ...sharded } = files;
+    const checkpoint = await Checkpoint.open(memoryFiles({ ...sharded, "model.safetensors.index.json": index("model-1.safetensors") }));
+    assertEquals([...await checkpoint.read("a", 0, 1)], [2]);
+  });
+
   it("follows no index out of its directory", async () => {
     for (const file of ["../secret.safetensors", "/etc/secret.safetensors", "a/b.safetensors", "..\\b.safetensors", "..", ""]) {
       const files = { "model.safetensors.index.json": JSON.stringify({ weight_map: { a: file } }) };
