@@ -25,6 +25,7 @@ const wholeSchema = z.looseObject({
   config_groups: groupsSchema,
   format: z.string().nullish(),
   sparsity_config: z.looseObject({ format: z.string().nullish() }).nullish(),
+  transform_config: z.looseObject({ config_groups: z.record(z.string(), z.unknown()).nullish() }).nullish(),
 });
 
 type Weights = z.infer<typeof weightsSchema>;
@@ -48,10 +49,17 @@ export function compressedTensors(
   const parsed = wholeSchema.safeParse(quantization);
   const wrong = parsed.error?.issues[0].path[0] ?? "config_groups";
   if (wrong !== "config_groups") throw new FieldError(`${field}.${String(wrong)}`, `is not usable: ${parsed.error!.issues[0].message}`);
-  const { config_groups: all = {}, format, sparsity_config: sparsity } = parsed.data ?? {};
+  const { config_groups: all = {}, format, sparsity_config: sparsity, transform_config: transforms } = parsed.data ?? {};
   // Zeros that are left out would be missing in the middle of rows.
   const sparse = sparsity?.format ?? "dense";
   requireField(sparse === "dense", `${field}.sparsity_config.format`, `is "${sparse}"; sparse weights are not supported`);
+  // Rotations of SpinQuant and QuIP: some are in the weights, of others only the inverse, and what goes into them must be rotated, too.
+  const [transform] = Object.keys(transforms?.config_groups ?? {});
+  requireField(
+    transform === undefined,
+    `${field}.transform_config.config_groups`,
+    `names "${transform}"; transforms of activations are not supported`,
+  );
   const groups = Object.entries(all).filter(([, { weights }]) => weights != null);
   if (groups.length === 0) throw new FieldError(where, "must say how the weights of each group are stored");
   const fp8: Fp8Block[] = [];

@@ -38,10 +38,19 @@ export class CompressedTensor implements Int4Tensor {
     requireShape(checkpoint, packed, [rows, this.#words], ["I32"]);
     const { shape } = checkpoint.info(scale);
     this.#groups = shape[1] ?? 0;
-    const group = groups.find((group) => ceilDiv(columns, group ?? columns) === this.#groups);
+    const fitting = groups.filter((group) => ceilDiv(columns, group ?? columns) === this.#groups);
+    // Where the last group is shorter, other sizes may make as many. Quantisers leave none shorter if they can.
+    const length = (group: number | null) => Math.min(group ?? columns, columns);
+    const group = fitting.find((group) => columns % length(group) === 0) ?? fitting[0];
     if (shape.length !== 2 || shape[0] !== rows || group === undefined) {
-      const sizes = groups.map((group) => group ?? "a row").join(" or ");
-      refuseTensor(checkpoint, scale, `has shape [${shape.join(", ")}], which is not one scale for groups of ${sizes} in ${rows} rows of ${columns}`);
+      refuseTensor(
+        checkpoint,
+        scale,
+        `has shape [${shape.join(", ")}], which is not one scale for groups of ${sizesOf(groups)} in ${rows} rows of ${columns}`,
+      );
+    }
+    if (columns % length(group) !== 0 && new Set(fitting.map(length)).size > 1) {
+      refuseTensor(checkpoint, scale, `has shape [${shape.join(", ")}], which could be for groups of ${sizesOf(fitting)} in rows of ${columns}`);
     }
     this.group = group ?? columns;
     this.#zeros = zeros === "all" || zeros === "some" && checkpoint.has(zero);
@@ -74,4 +83,8 @@ export class CompressedTensor implements Int4Tensor {
     }
     return { words: this.#words, levels: wordsOf(packed), scales };
   }
+}
+
+function sizesOf(groups: readonly (number | null)[]): string {
+  return groups.map((group) => group ?? "a row").join(" or ");
 }

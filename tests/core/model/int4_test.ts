@@ -193,6 +193,21 @@ describe("matrices of four bits", () => {
     }
   });
 
+  it("are in groups of the size that divides a row, where groups of another would be as many, and refused where none does", async () => {
+    const [rows, columns] = [8, 96];
+    const sourceOf = async (columns: number, group: number, groups: readonly number[]) => {
+      const bits = toFourBits(new Random().normals(rows * columns), [rows, columns], { group, scaleType: "F16", symmetric: true });
+      const int4 = { kind: "compressed-tensors", groups, zeros: "none" } as const;
+      const checkpoint = await open(compressedTensors("w", bits, { symmetric: true }));
+      return { source: () => new MatrixSource(checkpoint, "w.weight", [rows, columns], { fp8Block: null, int4 }), values: fromFourBits(bits) };
+    };
+    const { source, values } = await sourceOf(columns, 48, [64, 48]);
+    assertEquals(await readMatrix(source()), values);
+    const either = await sourceOf(100, 96, [64, 96]);
+    const { code } = assertThrows(either.source, LatentmeshError, "could be for groups of 64 or 96 in rows of 100");
+    assertEquals(code, "invalid_checkpoint");
+  });
+
   it("are nothing to whoever is stored otherwise", async () => {
     const weights = new Float32Array([1, 2, 3, 4]);
     const checkpoint = await open([{ name: "w.weight", dtype: "F32", shape: [2, 2], bytes: new Uint8Array(weights.buffer) }]);

@@ -46,6 +46,7 @@ describe("quantization_config of weights of four bits", () => {
   it("is read from compressed-tensors: groups, rows, with and without zero points, several kinds at once, beside FP8", () => {
     const kind = "compressed-tensors" as const;
     assertEquals(int4Of(compressed([KIMI])), { kind, groups: [32], zeros: "none" });
+    assertEquals(int4Of(compressed([KIMI], { transform_config: {} })), int4Of(compressed([KIMI], { transform_config: { config_groups: {} } })));
     assertEquals(int4Of(compressed([{ ...KIMI, actorder: "static", strategy: null, group_size: 128 }])), { kind, groups: [128], zeros: "none" });
     assertEquals(int4Of(compressed([{ ...KIMI, strategy: "channel", group_size: null }])), { kind, groups: [null], zeros: "none" });
     const asymmetric = { ...KIMI, symmetric: false };
@@ -86,6 +87,12 @@ describe("quantization_config of weights of four bits", () => {
     ["four bits that are not packed", compressed([KIMI], { format: "int-quantized" }), "format", 'must be "pack-quantized"'],
     ["2:4 sparsity", compressed([KIMI], { sparsity_config: { format: "sparse-24-bitmask" } }), "sparsity_config.format", "sparse"],
     ["what says nothing of sparsity that can be read", compressed([KIMI], { sparsity_config: 3 }), "sparsity_config", "not usable"],
+    [
+      "transforms of activations",
+      compressed([KIMI], { transform_config: { config_groups: { R4: { type: "hadamard", apply: [] } } } }),
+      "transform_config.config_groups",
+      `names "R4"`,
+    ],
     ["Marlin's words", compressed([KIMI], { format: "marlin-24" }), "format", '"marlin-24"'],
     ["another order", compressed([{ ...KIMI, actorder: "random" }]), "config_groups.group_0.weights.actorder", `is "random"`],
     ["one scale for a whole matrix", compressed([{ ...KIMI, strategy: "tensor" }]), "config_groups.group_0.weights.strategy", `is "tensor"`],
