@@ -93,6 +93,12 @@ function routing(metadata: GgufMetadata, tensors: ReadonlyMap<string, GgufTensor
     return { ...common, model_type: "deepseek_v3", rope_parameters: rope };
   }
   if (gating !== GATING.softmax) metadata.refuse(key("expert_gating_func"), `is ${gating}; supported are 1 (softmax) and 2 (sigmoid)`);
+  if (biased) {
+    metadata.refuse(
+      key("expert_gating_func"),
+      "is 1 (softmax), and there is a bias that experts are chosen by; that is supported with 2 (sigmoid) alone",
+    );
+  }
   if (!common.norm_topk_prob && beta === 0) {
     return { ...common, model_type: "deepseek_v2", topk_method: groups > 1 ? "group_limited_greedy" : "greedy", rope_parameters: rope };
   }
@@ -115,7 +121,12 @@ function ropeOf(metadata: GgufMetadata): RopeParameters {
   const key = (name: string) => `${ARCHITECTURE}.rope.${name}`;
   const number = (name: string) => metadata.number(key(name));
   const theta = number("freq_base") ?? 10000;
-  const type = metadata.string(key("scaling.type")) ?? "none";
+  const said = metadata.string(key("scaling.type"));
+  // llama.cpp divides positions by a factor of which nothing else is said.
+  if (said === undefined && (number("scaling.factor") || 1) !== 1) {
+    metadata.refuse(key("scaling.type"), `is missing beside a factor (${key("scaling.factor")}); supported are "none" and "yarn"`);
+  }
+  const type = said ?? "none";
   if (type === "none") return { rope_type: "default", rope_theta: theta };
   if (type !== "yarn") metadata.refuse(key("scaling.type"), `is "${type.slice(0, 64)}"; supported are "none" and "yarn"`);
   for (const name of ["scaling.yarn_ext_factor", "scaling.attn_factor", "scaling.yarn_attn_factor"]) {

@@ -221,6 +221,15 @@ describe("models in GGUF files", () => {
       using files = await open(model, { metadata: new Map(metadata) });
       await assertRejects(() => Checkpoint.open(files), LatentmeshError, problem);
     }
+    const others: [fixture: Fixture, key: string, value: WrittenValue, problem: string][] = [
+      ["glm4-moe-lite-tiny", "deepseek2.rope.scaling.factor", { type: "f32", value: 4 }, "is missing beside a factor"],
+      ["deepseek-v3-tiny", "deepseek2.expert_gating_func", { type: "u32", value: 1 }, "there is a bias that experts are chosen by"],
+    ];
+    for (const [fixture, key, value, problem] of others) {
+      using other = new DirectoryFiles(fixtureDirectory(fixture));
+      using files = await open(other, { metadata: new Map([[key, value]]) });
+      await assertRejects(() => Checkpoint.open(files), LatentmeshError, problem);
+    }
     const texts: [metadata: [string, WrittenValue][], problem: string][] = [
       [[["tokenizer.ggml.model", { type: "string", value: "llama" }]], 'only "gpt2" (byte-pair encoding) is supported'],
       [[["tokenizer.ggml.pre", { type: "string", value: "falcon" }]], 'is "falcon"; supported are gpt-2,'],
