@@ -42,7 +42,8 @@ it("levels are as exact as float32 on wasm through 27 layers, token by token", a
   try {
     await Deno.writeTextFile(`${directory}/tokenizer.json`, JSON.stringify({ model: { type: "BPE", vocab: { a: 0, b: 1 }, merges: [] } }));
     using files = new DirectoryFiles(directory);
-    const bytesOf = async (parts: AsyncIterable<Uint8Array<ArrayBuffer>>) => new Uint8Array(await new Blob(await Array.fromAsync(parts)).arrayBuffer());
+    const bytesOf = async (parts: AsyncIterable<Uint8Array<ArrayBuffer>>) =>
+      new Uint8Array(await new Blob(await Array.fromAsync(parts)).arrayBuffer());
     const [packed, unpacked] = [await bytesOf(exportGguf(files, "Q4_0")), await bytesOf(exportUnpacked(files, "Q4_0"))];
     const tokens = Array.from({ length: 16 }, ((random) => () => random.below(CONFIG.vocab_size))(new Random()));
     const logitsOf = async (kind: DeviceKind, bytes: Uint8Array<ArrayBuffer>) => {
