@@ -88,18 +88,20 @@ describe("a mixed unit", () => {
   }
 
   it("takes sequences out when blocks run out, those too whose prompts are computed, and goes on with them later", () =>
-    withWorkersHere(mixed({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
-      const texts = TEXTS.slice(0, 3);
-      const prompts = [...texts, ...texts.map((text) => `${text} ${"again ".repeat(30)}`)];
-      const requests = prompts.map((prompt) => ({ prompt, maxTokens: 60, ignoreEos: true }));
-      const expected: number[][] = [];
-      for (const request of requests) expected.push((await generate(cluster, request)).tokens);
-      const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
-      assertEquals(answers.map(({ tokens }) => tokens), expected);
-      assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
-      await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0 && stats.freeBlocks === 4));
-      cluster.checkIntegrity();
-    }));
+    withWorkersHere(
+      mixed({ model: fixtureDirectory("deepseek-v2-lite-tiny"), cache: { maxTokens: 256 }, prefill: { chunk: 16 } }),
+      async (cluster) => {
+        const prompts = [9, 10, 11, 60, 61, 62].map((length, i) => Array.from({ length }, (_, t) => 3 + (i * 17 + t * 5) % 200));
+        const requests = prompts.map((prompt) => ({ prompt, maxTokens: 60, ignoreEos: true }));
+        const expected: number[][] = [];
+        for (const request of requests) expected.push((await generate(cluster, request)).tokens);
+        const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
+        assertEquals(answers.map(({ tokens }) => tokens), expected);
+        assert(cluster.scheduling.preemptions > 0, "somebody was preempted");
+        await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0 && stats.freeBlocks === 4));
+        cluster.checkIntegrity();
+      },
+    ));
 
   it("computes the prompt of several choices once, copies what they write to, and keeps prefixes of each client", () =>
     withWorkersHere(mixed(), async (cluster) => {

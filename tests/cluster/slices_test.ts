@@ -190,7 +190,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     ));
 
   it("takes sequences out when blocks run out, and goes on with them later", () =>
-    withWorkersHere(alone({ cache: { maxTokens: 256 }, prefill: { chunk: 16 } }), async (cluster) => {
+    withWorkersHere(alone(ofFixture("deepseek-v2-lite-tiny", { cache: { maxTokens: 256 }, prefill: { chunk: 16 } })), async (cluster) => {
       const prompts = [20, 24, 28, 60, 62, 66].map((length, i) => Array.from({ length }, (_, t) => 100 + (i * 17 + t * 3) % 200));
       const requests = prompts.map((prompt) => tokenRequest(prompt, { maxTokens: 60 }));
       const expected: Bits[] = [];

@@ -6,6 +6,7 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { ClusterTokenEngine } from "../../../cluster/serving/cluster_engine.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
+import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { withCluster, withWorkersHere } from "../../support/cluster.ts";
 import { generate } from "../../support/generation.ts";
 import { Random } from "../../../bench/support/random.ts";
@@ -23,6 +24,9 @@ function mixedRequests(count: number, random: Random): GenerateOptions[] {
     ...[{}, {}, { temperature: 1, seed: i }, { temperature: 0.9, topP: 0.9, seed: i }, { repetitionPenalty: 1.2 }][random.below(5)],
   }));
 }
+
+/** A small model, where it is about the cache. */
+const SMALL = fixtureDirectory("deepseek-v2-lite-tiny");
 
 describe("serving many", () => {
   it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
@@ -70,8 +74,8 @@ describe("serving many", () => {
     }));
 
   it("takes sequences out when blocks run out and goes on with them later", () =>
-    withWorkersHere({ cache: { maxTokens: 192 } }, async (cluster) => {
-      const requests = TEXTS.map((prompt) => ({ prompt, maxTokens: 90, ignoreEos: true }));
+    withWorkersHere({ model: SMALL, decode: { basis: "hadamard" }, cache: { maxTokens: 192 } }, async (cluster) => {
+      const requests = TEXTS.map((_, i) => ({ prompt: [3 + i, 5, 7, 11, 13], maxTokens: 90, ignoreEos: true }));
       const expected: number[][] = [];
       for (const request of requests) expected.push((await generate(cluster, request)).tokens);
       const answers = await Promise.all(requests.map((request) => generate(cluster, request)));
