@@ -6,6 +6,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
+import { productsOf } from "../linear/wasm.ts";
 import source from "./basis_change.wgsl" with { type: "text" };
 
 /** Rows and columns of a tile. */
@@ -19,6 +20,13 @@ export const basisChange: Kernel<{ readonly width: number }, "matrix" | "factors
   wgsl: ({ width }) => constants({ WIDTH: width, TILE }) + source,
   workgroups: (_, { rows, columns }) => [ceilDiv(columns, TILE), ceilDiv(rows, TILE), 1],
   sizes: ({ width }, { rows, columns, stride }) => ({ matrix: rows * width * 4, factors: columns * width * 4, y: rows * stride * 4 }),
+  // Rows of other lengths are no model's.
+  wasm: ({ width }) =>
+    width % 4 !== 0 ? null : (binding) => {
+      const { matrix: x, factors: weights, y } = binding.at;
+      const run = productsOf(binding, { weights, x, y, columns: width });
+      return ({ rows, columns, stride }) => run({ rows, outputs: columns, stride });
+    },
   reference({ width }, { matrix, factors, y }, { rows, columns, stride }) {
     for (let row = 0; row < rows; row++) {
       const weights = matrix.f32.subarray(row * width, (row + 1) * width);

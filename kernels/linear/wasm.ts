@@ -54,6 +54,33 @@ export function wasmReads({ format, group }: MatrixLayout): boolean {
 }
 
 /**
+ * Products of every row of x with every row of weights, both of f32 and one row after the other: y[row, output] = Σ_k x[row, k] · weights[output, k], where rows of y
+ * may be longer. Of columns that are whole fours.
+ *
+ * @returns what runs it with as many rows of each, and floats of a row of y
+ */
+export function productsOf<B extends string, P extends string>(
+  { allocate, reserve, call, most }: Pick<WasmBinding<B, P | "rows">, "allocate" | "reserve" | "call" | "most">,
+  { weights, x, y, columns }: { readonly weights: number; readonly x: number; readonly y: number; readonly columns: number },
+): (sizes: { readonly rows: number; readonly outputs: number; readonly stride: number }) => void {
+  const bytes = columns * 4;
+  const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / bytes));
+  reserve(ROWS * bytes + 48);
+  const args = allocate(19);
+  const batches = allocate(ceilDiv(most.rows, itemsAtOnce) * BATCH_WORDS);
+  const [format, scaling] = [WASM_FORMATS.indexOf("f32"), WASM_SCALINGS.indexOf("none")];
+  args.u32.set([weights, weights, x, y, batches.address, format, columns, bytes, 0, columns, bytes, 1]);
+  return ({ rows, outputs, stride }) => {
+    let count = 0;
+    for (let first = 0; first < rows; first += itemsAtOnce) {
+      batches.u32.set([0, 0, first, 1, Math.min(itemsAtOnce, rows - first)], count++ * BATCH_WORDS);
+    }
+    args.u32.set([stride, 0, 0, outputs, Math.log2(bytes < LONG_ROW ? ROWS : BLOCK), Math.log2(ROWS), scaling], 12);
+    call("linear", args, count * ceilDiv(outputs, ROWS), ROWS * columns * rows / Math.max(1, count));
+  };
+}
+
+/**
  * What linear layers of a config have in common.
  *
  * @param batchesOf the batches of a run, of most of which there are `mostBatches`
