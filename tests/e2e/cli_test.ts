@@ -214,7 +214,8 @@ describe("command line", () => {
   });
 
   it("scores documents as JSON", async () => {
-    const { code, stdout } = await runCli("score", "--text", `${ROOT}/tests/golden/public.json`, "--limit-tokens", "20", "--device", "cpu", "--json");
+    const text = `${ROOT}/tests/golden/public.json`;
+    const { code, stdout } = await runCli("score", "--text", text, "--limit-tokens", "20", "--device", "wasm", "--json");
     assertEquals(code, 0);
     const report = JSON.parse(stdout);
     assertEquals([report.tokens, report.perDocument.length], [240, 12]);

@@ -57,7 +57,7 @@ describe("a model on a hub", () => {
       // Who may not write may use what is there.
       const texts = `${env.HF_HOME}/texts.json`;
       await Deno.writeTextFile(texts, JSON.stringify(["And it came to pass"]));
-      const score = await runCliWith(env, "score", "--json", "--device", "cpu", "--text", texts, "--model", "hf:test/tiny-mla");
+      const score = await runCliWith(env, "score", "--json", "--device", "wasm", "--text", texts, "--model", "hf:test/tiny-mla");
       assert(JSON.parse(score.stdout).tokens > 0, score.stderr);
       const { stdout } = await runCliWith(env, "models");
       assertStringIncludes(stdout, "test/tiny-mla  main");

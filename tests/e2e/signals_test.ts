@@ -111,7 +111,7 @@ describe("a server that serves", () => {
     const response = await fetch(`${server.url}/v1/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 300, ignore_eos: true, stream: true }),
+      body: JSON.stringify({ model: "tiny-mla", prompt: "And it came to pass", max_tokens: 60, ignore_eos: true, stream: true }),
     });
     const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
     let text = (await reader.read()).value!;
