@@ -117,7 +117,7 @@ function decodeHeader(bytes: Uint8Array, refuse: Refuse): string {
   }
 }
 
-/** `JSON.parse` keeps the last of two equal keys without a word, so top-level keys are also counted as they are written. */
+/** `JSON.parse` keeps the last of two equal keys without a word, so keys are also counted as they are written. */
 function parseHeaderJson(text: string, refuse: Refuse): [string, unknown][] {
   let parsed: unknown;
   try {
@@ -126,34 +126,47 @@ function parseHeaderJson(text: string, refuse: Refuse): [string, unknown][] {
     return refuse("its header is not JSON");
   }
   if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return refuse("its header is not a JSON object");
-  const seen = new Set<string>();
-  for (const key of objectKeys(text)) {
-    if (seen.has(key)) refuse(`its header has "${key.slice(key.indexOf("/") + 1)}" twice`);
-    seen.add(key);
-  }
+  // There may be a million tensors: only where fewer keys are left than were written is it looked which.
+  if (keysWritten(text) !== keysIn(parsed)) { for (const key of repeatedKeys(text)) refuse(`its header has "${key}" twice`); }
   return Object.entries(parsed);
 }
 
-/** Keys of every object in a JSON text already known to be valid, each prefixed by the number of its object: `3/shape`. */
-function* objectKeys(text: string): Generator<string> {
-  const STRING = /"(?:[^"\\]|\\.)*"|[{}[\],]/g;
-  const open: (number | null)[] = [];
-  let objects = 0;
+/** Keys of all objects in a JSON text already known to be valid. */
+function keysWritten(text: string): number {
+  let keys = 0;
+  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"(\s*:)?/g)) if (colon !== undefined) keys++;
+  return keys;
+}
+
+/** Keys of all objects in a value, however deep they are. */
+function keysIn(value: object): number {
+  let keys = 0;
+  for (const rest = [value]; rest.length > 0;) {
+    const one = rest.pop()!;
+    const values: unknown[] = Object.values(one);
+    if (!Array.isArray(one)) keys += values.length;
+    for (const inner of values) if (typeof inner === "object" && inner !== null) rest.push(inner);
+  }
+  return keys;
+}
+
+/** Keys that an object of a JSON text already known to be valid has twice. */
+function* repeatedKeys(text: string): Generator<string> {
+  const open: (Set<string> | null)[] = [];
   let expectKey = false;
-  for (const { 0: token } of text.matchAll(STRING)) {
-    if (token === "{") {
-      open.push(objects++);
-      expectKey = true;
-    } else if (token === "[") {
-      open.push(null);
-      expectKey = false;
+  for (const { 0: token } of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],]/g)) {
+    if (token === "{" || token === "[") {
+      open.push(token === "{" ? new Set() : null);
+      expectKey = token === "{";
     } else if (token === "}" || token === "]") {
       open.pop();
       expectKey = false;
     } else if (token === ",") {
       expectKey = open.at(-1) !== null;
     } else if (expectKey) {
-      yield `${open.at(-1)}/${JSON.parse(token)}`;
+      const [key, keys]: [string, Set<string>] = [JSON.parse(token), open.at(-1)!];
+      if (keys.has(key)) yield key;
+      keys.add(key);
       expectKey = false;
     }
   }

@@ -68,6 +68,13 @@ describe("readSafetensorsHeader", () => {
     );
   });
 
+  it("reads names that look like keys and values", async () => {
+    const names = ['a":', '","', ":", "{", '\\"', "\\", "a,b", "__proto__", "7"];
+    const written = writeSafetensors(names.map((name, i) => ({ name, dtype: "U8", shape: [1], bytes: Uint8Array.of(i) })), { '":': '":' });
+    const { tensors } = await readSafetensorsHeader(memorySource("names", written));
+    assertEquals([...tensors.keys()].sort(), names.toSorted());
+  });
+
   it("refuses files that are too short or lie about their header", async () => {
     await refused(new Uint8Array(3), "too short");
     await refused(file("{}", 0, 100_000_001), "over the limit");
@@ -97,6 +104,8 @@ describe("readSafetensorsHeader", () => {
     await refused(file(JSON.stringify({ __metadata__: { a: 1 } }), 0), "__metadata__");
     const twice = JSON.stringify(entry("U8", [1], 0, 1));
     await refused(file(`{"a":${twice},"\\u0061":${twice}}`, 1), `"a" twice`);
+    await refused(file(`{"a":${twice},"b\\"\\\\":${twice},"b\\"\\\\":${twice}}`, 1), `"b"\\" twice`);
+    await refused(file(`{"a":${"[".repeat(100_000)}${"]".repeat(100_000)}}`, 1), "malformed");
     await refused(file(`{"a":{"dtype":"U8","shape":[1],"shape":[1],"data_offsets":[0,1]}}`, 1), `"shape" twice`);
   });
 });
