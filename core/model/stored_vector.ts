@@ -11,7 +11,7 @@ const FORMATS: Partial<Record<StoredDtype, WeightFormat>> = { F32: "f32", F16: "
 /** A small tensor, which is kept in float32. */
 export interface StoredVector {
   readonly range: FileRange;
-  /** @param stored what was read, at a multiple of 4 bytes in its memory */
+  /** @param stored what was read, at a multiple of 4 bytes in its memory @throws {LatentmeshError} `invalid_checkpoint` if it holds NaN */
   widen(stored: Uint8Array<ArrayBuffer>, into: Float32Array): void;
 }
 
@@ -24,11 +24,15 @@ export function storedVector(checkpoint: Checkpoint, name: string, length: numbe
   if (format === undefined) return refuseTensor(checkpoint, name, `has dtype ${info.dtype}; supported here are ${Object.keys(FORMATS).join(", ")}`);
   return {
     range: checkpoint.range(name),
-    widen: (stored, into) => unpackRow(matrixLayout(format, length), viewsOf(stored), viewsOf(stored), 0, into),
+    widen: (stored, into) => {
+      unpackRow(matrixLayout(format, length), viewsOf(stored), viewsOf(stored), 0, into);
+      // An expert whose bias is NaN would never be chosen, and nothing else would show it.
+      if (into.subarray(0, length).some(Number.isNaN)) refuseTensor(checkpoint, name, "holds NaN");
+    },
   };
 }
 
-/** Reads a small tensor whole, as float32, times `scale`. @throws {LatentmeshError} `invalid_checkpoint` if it is missing or of another shape or dtype */
+/** Reads a small tensor whole, as float32, times `scale`. @throws {LatentmeshError} `invalid_checkpoint` if it is missing, of another shape or dtype, or holds NaN */
 export async function readVector(checkpoint: Checkpoint, name: string, length: number, scale = 1): Promise<Float32Array<ArrayBuffer>> {
   const { range, widen } = storedVector(checkpoint, name, length);
   const values = new Float32Array(length);

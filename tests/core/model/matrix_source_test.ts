@@ -201,6 +201,18 @@ describe("MatrixSource", () => {
   });
 });
 
+describe("small tensors", () => {
+  it("are refused where they hold NaN, whatever else they hold", async () => {
+    const vector = async (bits: number[]) => {
+      const bytes = new Uint8Array(Uint16Array.from(bits).buffer);
+      return await readVector(await open([{ name: "bias", dtype: "BF16", shape: [bits.length], bytes }]), "bias", bits.length);
+    };
+    assertEquals([...await vector([0x3f80, 0xff80, 0x8000])], [1, -Infinity, -0]);
+    const error = await assertRejects(() => vector([0x3f80, 0x7fc0, 0x8000]), LatentmeshError, `"bias"`);
+    assertEquals([error.code, error.message.endsWith("holds NaN")], ["invalid_checkpoint", true]);
+  });
+});
+
 describe("Checkpoint", () => {
   it("follows an index over several files", async () => {
     const tensor = (name: string): TensorData => ({ name, dtype: "U8", shape: [1], bytes: Uint8Array.of(name.charCodeAt(0)) });
