@@ -93,13 +93,21 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
 /** Positions of the best scores, ascending. */
 function topPositions(scores: Float32Array, most: number): Uint32Array {
   if (scores.length <= most) return Uint32Array.from(scores, (_, position) => position);
-  const last = scores.slice().sort()[scores.length - most];
+  const keys = new Uint32Array(scores.length);
+  const bits = new Uint32Array(scores.buffer, scores.byteOffset, scores.length);
+  for (let i = 0; i < keys.length; i++) keys[i] = keyOf(bits[i]);
+  const last = keys.slice().sort()[keys.length - most];
   let equal = most;
-  for (const score of scores) if (score > last) equal--;
+  for (const key of keys) if (key > last) equal--;
   const chosen = new Uint32Array(most);
   for (let position = 0, count = 0; count < most; position++) {
-    const score = scores[position];
-    if (score > last || (score === last && equal-- > 0)) chosen[count++] = position;
+    if (keys[position] > last || (keys[position] === last && equal-- > 0)) chosen[count++] = position;
   }
   return chosen;
+}
+
+/** A score's bits as an integer that is ordered as scores are: zeros of either sign are equal, and what is no number comes first or last, by its sign. */
+function keyOf(bits: number): number {
+  if (bits << 1 === 0) return 0x80000000;
+  return (bits >>> 31 === 1 ? ~bits : bits | 0x80000000) >>> 0;
 }

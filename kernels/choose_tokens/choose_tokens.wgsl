@@ -145,9 +145,8 @@ fn count_of(digit: u32) -> u32 {
   return count;
 }
 
-// Ordered as scores are; zeros of either sign are equal.
+// Ordered as scores are; zeros of either sign are equal. By bits alone: comparisons of floats may take the smallest ones for 0, and know no order of what is no number.
 fn key_of(at: u32) -> u32 {
-  let score = scores[at];
-  let bits = bitcast<u32>(select(score, 0.0, score == 0.0));
-  return select(bits | 0x80000000u, ~bits, bits >> 31u == 1u);
+  let bits = bitcast<u32>(scores[at]);
+  return select(select(bits | 0x80000000u, ~bits, bits >> 31u == 1u), 0x80000000u, bits << 1u == 0u);
 }

@@ -31,9 +31,10 @@ const LENGTH = 130;
 /** Slots of a position under block tables. */
 const slotIn = (tables: ArrayLike<number>, position: number) => tables[Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + position % BLOCK_TOKENS;
 
-/** Positions of the best scores, ascending; of equals the first. */
+/** Positions of the best scores, ascending; of equals the first. What is no number comes first. */
 function best(scores: ArrayLike<number>, count: number): number[] {
-  const order = Array.from(scores, (_, position) => position).sort((a, b) => scores[b] - scores[a] || a - b);
+  const rank = (position: number) => Number.isNaN(scores[position]) ? Infinity : Math.min(Number.MAX_VALUE, scores[position]);
+  const order = Array.from(scores, (_, position) => position).sort((a, b) => rank(a) === rank(b) ? a - b : rank(b) > rank(a) ? 1 : -1);
   return order.slice(0, count).sort((a, b) => a - b);
 }
 
@@ -111,6 +112,8 @@ describeOnDevices("sparse attention", (kind) => {
       ["all equal", () => -3],
       ["of every size", () => random.normals(1)[0] * 10 ** (random.below(60) - 30)],
       ["ascending", (position) => position],
+      ["the smallest there are", () => (random.below(9) - 4) * 2 ** -149],
+      ["infinite, and no numbers", () => [0, 1, Infinity, -Infinity, NaN][random.below(5)]],
     ];
     for (const [name, score] of kinds) {
       // The smallest workgroup has several windows of positions.
