@@ -116,7 +116,7 @@ async function timeContext(
   const [q, weights] = [device.createBuffer("queries", rows * heads * width * 4), device.createBuffer("weights", rows * heads * 4)];
   for (const [seed, buffer] of [q, weights].entries()) await fillRandom(device, buffer, "f32", 1000 + seed);
   const [scores, chosen] = [device.createBuffer("scores", rows * positions * 4), device.createBuffer("chosen", rows * stride * 4)];
-  const scoring = { cache: keys, slots, tableWords, heads, positions };
+  const scoring = { cache: keys, slots, blockTokens: BLOCK_TOKENS, tableWords, heads, positions };
   const units = device.features.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes);
   const score = (await device.compile(units ? indexScoresMatrix : indexScores, scoring)).bind(
     { q, weights, cache: await filled("index keys", keys, slots * cacheTokenBytes(keys), 1), tables, step, scores },

@@ -82,10 +82,10 @@ export class Floor {
     const indexBytes = indexBytesPerToken(this.spec, this.#cacheDtype);
     const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => {
       const tokens = keptTokens(shape.tokens, context);
-      // Index keys of all tokens are read, latents of those alone that are chosen.
-      const attended = Math.min(tokens, indexer?.topTokens ?? Infinity);
-      const latents = attended * (cacheBytesPerToken(this.spec, shape, this.#cacheDtype) - indexBytes);
-      return { weights: always + experts * used + batch * row, latents: batch * (latents + tokens * indexBytes) };
+      // Index keys of all tokens are read, latents of those alone that are chosen: in equal parts by ranks that share them.
+      const attended = Math.min(tokens, (indexer?.topTokens ?? Infinity) / shape.tokens.of);
+      const latents = attended * (cacheBytesPerToken(this.spec, shape, this.#cacheDtype) - shape.tokens.of * indexBytes);
+      return { weights: always + experts * used + batch * row, latents: batch * (latents + context * indexBytes) };
     });
     return all.reduce((most, one) => one.weights + one.latents > most.weights + most.latents ? one : most);
   }

@@ -93,12 +93,6 @@ export function partition(spec: ModelSpec, cut: PartitionOptions, handed: Partit
   const refuse = (param: string, problem: string): never => {
     throw new LatentmeshError("invalid_config", `Cannot split the model over ${ranks} ranks: ${problem}`, { param });
   };
-  if (tokenShares > 1 && spec.indexer !== null) {
-    refuse(
-      "decode.attention",
-      "ranks that share latents by tokens (dcp) would have to merge what each chooses of its own, which is missing here; use mla or tpla",
-    );
-  }
   if (ranks % latentGroups !== 0) refuse("decode.latentGroups", `latentGroups is ${latentGroups}, which does not divide ranks`);
   if (latentGroups > spec.latentWidth) {
     refuse("decode.latentGroups", `latentGroups is ${latentGroups}, but the latent has only ${spec.latentWidth} directions`);

@@ -13,20 +13,23 @@ export function cachedWidth(spec: ModelSpec, { latents }: RankShape): number {
   return latents.reduce((sum, { keyWidth }) => sum + keyWidth, 0) / latents.length + spec.rope.width;
 }
 
-/** Bytes one rank caches of a token that it keeps, all layers, with index keys; of latents in eight bits, with their scales. */
+/**
+ * Bytes one rank caches of a token that it keeps, all layers; of latents in eight bits, with their scales. Of index keys it has all tokens': for each token that it keeps,
+ * those of as many as there are shares.
+ */
 export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
   const ropeWidth = spec.rope.width;
   return shape.latents.reduce((sum, { keyWidth, scaleGroups: groups }) => {
     return sum + (dtype === "q8" ? q8Slot({ keyWidth, ropeWidth, groups }).bytes : (keyWidth + ropeWidth) * (dtype === "f16" ? 2 : 4));
-  }, indexBytesPerToken(spec, dtype));
+  }, shape.tokens.of * indexBytesPerToken(spec, dtype));
 }
 
-/** Bytes of index keys that every rank caches of a token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */
+/** Bytes of index keys that every rank caches of every token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */
 export function indexBytesPerToken(spec: ModelSpec, dtype: CacheDtype): number {
   return (spec.indexer?.width ?? 0) * indexedLayers(spec).length * (dtype === "f32" ? 4 : 2);
 }
 
-/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r), and index keys, over the ranks that keep the token. */
+/** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r) over the ranks that keep the token, and index keys to all. */
 export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype): number {
   return shapes.reduce((sum, shape) => sum + (shape.tokens.index === 0 ? cacheBytesPerToken(spec, shape, dtype) : 0), 0);
 }

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes } from "../latent_cache/layout.ts";
@@ -13,6 +12,8 @@ import source from "./block_copy.wgsl" with { type: "text" };
 export interface BlockCopyConfig {
   readonly cache: CacheConfig;
   readonly slots: number;
+  /** Slots of a block. */
+  readonly blockTokens: number;
 }
 
 /** Tokens 0 … `tokens` of block `source` → block `copy`. */
@@ -20,11 +21,11 @@ export const blockCopy: Kernel<BlockCopyConfig, "cache", "source" | "copy" | "to
   name: "block_copy",
   bindings: { cache: "read_write" },
   params: ["source", "copy", "tokens"],
-  wgsl: ({ cache }) => constants({ TOKEN_WORDS: cacheTokenBytes(cache) / 4, BLOCK_TOKENS }) + source,
+  wgsl: ({ cache, blockTokens }) => constants({ TOKEN_WORDS: cacheTokenBytes(cache) / 4, BLOCK_TOKENS: blockTokens }) + source,
   workgroups: ({ cache }, { tokens }) => [ceilDiv(tokens * cacheTokenBytes(cache) / 4, 64), 1, 1],
   sizes: ({ cache, slots }) => ({ cache: slots * cacheTokenBytes(cache) }),
-  reference({ cache: config }, { cache }, { source, copy, tokens }) {
+  reference({ cache: config, blockTokens }, { cache }, { source, copy, tokens }) {
     const words = cacheTokenBytes(config) / 4;
-    cache.u32.copyWithin(copy * BLOCK_TOKENS * words, source * BLOCK_TOKENS * words, (source * BLOCK_TOKENS + tokens) * words);
+    cache.u32.copyWithin(copy * blockTokens * words, source * blockTokens * words, (source * blockTokens + tokens) * words);
   },
 };

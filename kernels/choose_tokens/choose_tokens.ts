@@ -7,10 +7,12 @@ import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, workgroupMemory } from "../authoring/contract.ts";
 import { slotOf } from "../latent_cache/layout.ts";
+import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
 import type { DeviceLimits } from "../device/device.ts";
 import { contextOf } from "../latent_decode/splits.ts";
 import source from "./choose_tokens.wgsl" with { type: "text" };
+import giveAll from "./give_all.wgsl" with { type: "text" };
 import giveBits from "./give_bits.wgsl" with { type: "text" };
 import giveSlots from "./give_slots.wgsl" with { type: "text" };
 
@@ -63,10 +65,7 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
   name: "choose_tokens",
   bindings: { scores: "read", tables: "read", step: "read", chosen: "read_write" },
   params: ["rows", "first_row"],
-  wgsl({ positions, topTokens, stride, gives, workgroup: { threads, copies } }) {
-    const numbers = { POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS: threads, COPIES: copies, AT_ONCE, BLOCK_TOKENS };
-    return constants(numbers) + (gives === "slots" ? giveSlots : giveBits) + unroll(source, numbers);
-  },
+  wgsl: ({ gives, ...config }) => choosingWgsl(config, { SHARES: 1 }, giveAll, gives === "slots" ? giveSlots : giveBits),
   workgroups: (_, { rows }) => [rows, 1, 1],
   sizes: ({ positions, tableWords, stride }, { rows, first_row }) => ({
     scores: rows * positions * 4,
@@ -90,8 +89,18 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
   },
 };
 
-/** Positions of the best scores, ascending. */
-function topPositions(scores: Float32Array, most: number): Uint32Array {
+/** The shader. @param shares constants that say what is kept here @param parts sections that say what is given */
+export function choosingWgsl(
+  { positions, topTokens, stride, workgroup: { threads, copies } }: Omit<ChooseTokensConfig, "gives">,
+  shares: Readonly<Record<string, number>>,
+  ...parts: readonly string[]
+): string {
+  const numbers = { POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS: threads, COPIES: copies, AT_ONCE, BLOCK_TOKENS, ...shares };
+  return constants(numbers) + unroll(fill(source, Object.assign({}, ...parts.map(sectionsOf))), numbers);
+}
+
+/** Positions of the best scores, ascending; of equals, the first ones. */
+export function topPositions(scores: Float32Array, most: number): Uint32Array {
   if (scores.length <= most) return Uint32Array.from(scores, (_, position) => position);
   const keys = new Uint32Array(scores.length);
   const bits = new Uint32Array(scores.buffer, scores.byteOffset, scores.length);

@@ -4,6 +4,7 @@
 @group(0) @binding(2) var<storage, read> tables: array<u32>;
 @group(0) @binding(3) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(4) var<storage, read_write> chosen: array<u32>; // [row, STRIDE]
+@fill(declarations)
 
 const DIGIT_BITS = 11u;
 const DIGITS = 1u << DIGIT_BITS;
@@ -25,7 +26,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   let start = group.x * POSITIONS;
   if (context <= TOP_TOKENS) {
     for (var first = thread * 32u; first < context; first += WINDOW) {
-      give(row, first, 0xffffffffu >> (32u - min(32u, context - first)), first);
+      let bits = 0xffffffffu >> (32u - min(32u, context - first));
+@fill(give_all)
     }
     return;
   }
@@ -100,20 +102,20 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     // Both in one word: there are no more than 32768 positions in a window.
     let counted = countOneBits(bits) | (countOneBits(equal) << 16u);
     let before = sum_before(thread, counted);
+    let all = sums[THREADS - 1u];
     let own_equal_before = min(of_equal, equal_before + (before >> 16u));
-    let place = given + (before & 0xffffu) + own_equal_before;
     for (var left = of_equal - own_equal_before; left > 0u && equal != 0u; left--) {
       bits |= equal & (~equal + 1u);
       equal &= equal - 1u;
     }
+@fill(place)
     if (window + thread * 32u < end) {
       give(row, window + thread * 32u, bits, place);
     }
-    let all = sums[THREADS - 1u];
-    given += all & 0xffffu;
     equal_before += all >> 16u;
     workgroupBarrier();
   }
+@fill(end)
 }
 
 // Sum of `value` of all threads before this one; afterwards, the last of `sums` is the sum of all of them, until a barrier.
@@ -150,3 +152,5 @@ fn key_of(at: u32) -> u32 {
   let bits = bitcast<u32>(scores[at]);
   return select(select(bits | 0x80000000u, ~bits, bits >> 31u == 1u), 0x80000000u, bits << 1u == 0u);
 }
+
+@fill(give)

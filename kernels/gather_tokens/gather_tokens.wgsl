@@ -7,6 +7,9 @@
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let row = group.y;
   let tokens = step[row].y + 1u;
+  if (tokens == 0u) {
+    return;
+  }
   let first = group.x * THREADS * EACH + thread;
   // Tokens lie anywhere: several are asked for at a time. Beyond the last one it is read again, and not written.
   @unroll(i, EACH) {

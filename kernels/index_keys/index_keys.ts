@@ -5,7 +5,7 @@
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
-import { type CacheConfig, cacheTokenBytes, cacheWidth, writeSlot } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWidth, slotOf, writeSlot } from "../latent_cache/layout.ts";
 import { SHORT_SEQUENCE } from "../rope_store/rope_store.ts";
 import storeF16 from "../rope_store/store_f16.wgsl" with { type: "text" };
 import storeF32 from "../rope_store/store_f32.wgsl" with { type: "text" };
@@ -16,6 +16,9 @@ export interface IndexKeysConfig {
   /** How index keys are cached, which has no rotated part of its own. */
   readonly cache: CacheConfig;
   readonly slots: number;
+  /** Slots of a block: of every token that a block stands for, whoever keeps its latent. */
+  readonly blockTokens: number;
+  readonly tableWords: number;
   /** Heads of queries. */
   readonly heads: number;
   /** Columns that are rotated, the first ones. */
@@ -38,20 +41,26 @@ export function indexKeyConfig(width: number, dtype: "f16" | "f32"): CacheConfig
 }
 
 /**
- * k̂ = (x - mean(x)) / √(var(x) + eps) · gain + bias → cache[slot of row] = k̂, its first columns rotated, rounded to cache precision; and the same columns of q are
+ * k̂ = (x - mean(x)) / √(var(x) + eps) · gain + bias → cache[slot of the row's position under its block table] = k̂, its first columns rotated, rounded to cache precision; and the same columns of q are
  * rotated in place. x: [rows, width], q: [rows, heads, width], `table`: [positions + shortPositions, ropeWidth / 2, 2] (cos, sin), `step`: [rows, 4] words.
  */
-export const indexKeys: Kernel<IndexKeysConfig, "x" | "gain" | "bias" | "step" | "table" | "q" | "cache", "rows"> = {
+export const indexKeys: Kernel<IndexKeysConfig, "x" | "gain" | "bias" | "step" | "table" | "q" | "cache" | "tables", "rows"> = {
   name: "index_keys",
-  bindings: { x: "read", gain: "read", bias: "read", step: "read", table: "read", q: "read_write", cache: "read_write" },
+  bindings: { x: "read", gain: "read", bias: "read", step: "read", table: "read", q: "read_write", cache: "read_write", tables: "read" },
   params: ["rows"],
-  wgsl: ({ cache, heads, ropeWidth, interleaved, eps, positions }) =>
-    constants(
-      { WIDTH: cache.keyWidth, CACHE_WIDTH: cacheWidth(cache), HEADS: heads, ROPE_WIDTH: ropeWidth, POSITIONS: positions, THREADS, PARTS },
-      { EPS: eps },
-    ) + `const INTERLEAVED = ${interleaved};\n` + (cache.dtype === "f32" ? storeF32 : storeF16) + source,
+  wgsl: ({ cache, blockTokens, heads, ropeWidth, interleaved, eps, positions }) =>
+    constants({
+      WIDTH: cache.keyWidth,
+      CACHE_WIDTH: cacheWidth(cache),
+      BLOCK_TOKENS: blockTokens,
+      HEADS: heads,
+      ROPE_WIDTH: ropeWidth,
+      POSITIONS: positions,
+      THREADS,
+      PARTS,
+    }, { EPS: eps }) + `const INTERLEAVED = ${interleaved};\n` + (cache.dtype === "f32" ? storeF32 : storeF16) + source,
   workgroups: ({ heads, ropeWidth }, { rows }) => [rows, 1 + ceilDiv(heads * ropeWidth / 2, THREADS), 1],
-  sizes: ({ cache, slots, heads, ropeWidth, positions, shortPositions }, { rows }) => ({
+  sizes: ({ cache, slots, tableWords, heads, ropeWidth, positions, shortPositions }, { rows }) => ({
     x: rows * cache.keyWidth * 4,
     gain: cache.keyWidth * 4,
     bias: cache.keyWidth * 4,
@@ -59,19 +68,20 @@ export const indexKeys: Kernel<IndexKeysConfig, "x" | "gain" | "bias" | "step" |
     table: (positions + shortPositions) * ropeWidth * 4,
     q: rows * heads * cache.keyWidth * 4,
     cache: slots * cacheTokenBytes(cache),
+    tables: tableWords * 4,
   }),
-  reference(config, { x, gain, bias, step, table, q, cache }, { rows }) {
-    const { heads, eps, positions, cache: layout } = config;
+  reference(config, { x, gain, bias, step, table, q, cache, tables }, { rows }) {
+    const { heads, eps, positions, cache: layout, blockTokens } = config;
     const width = layout.keyWidth;
     for (let row = 0; row < rows; row++) {
-      const place = step.u32[row * 4 + 2];
-      const turns = step.u32[row * 4 + 1] + (place >= SHORT_SEQUENCE ? positions : 0);
+      const [position, place, ownTable] = step.u32.subarray(row * 4 + 1);
+      const turns = position + (place >= SHORT_SEQUENCE ? positions : 0);
       const key = new Float64Array(cacheWidth(layout));
       key.set(x.f32.subarray(row * width, (row + 1) * width));
       normalise(key.subarray(0, width), eps);
       for (let k = 0; k < width; k++) key[k] = key[k] * gain.f32[k] + bias.f32[k];
       rotate(config, table, turns, key);
-      writeSlot(layout, cache, place & ~SHORT_SEQUENCE, key);
+      writeSlot(layout, cache, slotOf(tables, ownTable, position, blockTokens), key);
       for (let item = row * heads; item < (row + 1) * heads; item++) rotate(config, table, turns, q.f32.subarray(item * width, (item + 1) * width));
     }
   },

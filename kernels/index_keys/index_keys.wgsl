@@ -5,6 +5,7 @@
 @group(0) @binding(5) var<storage, read> table: array<vec2<f32>>; // [positions and those of short sequences, PAIRS], (cos, sin)
 @group(0) @binding(6) var<storage, read_write> q: array<f32>; // [row, head, column]
 @group(0) @binding(7) var<storage, read_write> cache: array<u32>;
+@group(0) @binding(8) var<storage, read> tables: array<u32>;
 
 // Pair p: (2p, 2p + 1) or (p, p + PAIRS).
 const PAIRS = ROPE_WIDTH / 2u;
@@ -43,7 +44,8 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     key[k] = value;
   }
   workgroupBarrier();
-  let slot = step[row].z & 0x7fffffffu;
+  let position = step[row].y;
+  let slot = tables[step[row].w + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
   for (var column = 2u * thread; column < CACHE_WIDTH; column += 2u * THREADS) {
     store_pair(slot, column / 2u, vec2(rotated(column, turns), rotated(column + 1u, turns)));
   }

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, MOST_GROUPS } from "../authoring/contract.ts";
 import { unroll } from "../authoring/unroll.ts";
@@ -18,6 +17,8 @@ export interface IndexScoresConfig {
   /** How index keys are cached. */
   readonly cache: CacheConfig;
   readonly slots: number;
+  /** Slots of a block, of which there are whole tiles. */
+  readonly blockTokens: number;
   readonly tableWords: number;
   readonly heads: number;
   /** Scores of a row: of so many positions. */
@@ -25,7 +26,7 @@ export interface IndexScoresConfig {
 }
 
 const THREADS = 128;
-/** Keys of a tile, of which a block of the cache holds whole ones. */
+/** Keys of a tile. */
 const TOKENS = 16;
 
 /**
@@ -39,10 +40,10 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
   name: "index_scores",
   bindings: { q: "read", weights: "read", cache: "read", tables: "read", step: "read", scores: "read_write" },
   params: ["rows", "first_row", "tokens"],
-  wgsl({ cache, heads, positions }) {
+  wgsl({ cache, blockTokens, heads, positions }) {
     const headQuads = ceilDiv(heads, 4);
     const numbers = { HEADS: heads, WIDTH: cache.keyWidth, POSITIONS: positions, THREADS, TOKENS, HEAD_QUADS: headQuads };
-    return constants(numbers) + cacheVectorsWgsl(cache) + (cache.keyWidth % 4 === 0 ? vectors : floats) + unroll(source, numbers);
+    return constants(numbers) + cacheVectorsWgsl(cache, blockTokens) + (cache.keyWidth % 4 === 0 ? vectors : floats) + unroll(source, numbers);
   },
   workgroups: (_, { rows, tokens }) => [Math.min(MOST_GROUPS, ceilDiv(tokens, TOKENS)), rows, 1],
   sizes: ({ cache, slots, tableWords, heads, positions }, { rows, first_row }) => ({
@@ -53,14 +54,14 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
     step: (first_row + rows) * 16,
     scores: rows * positions * 4,
   }),
-  reference({ cache: config, heads, positions }, { q, weights, cache, tables, step, scores }, { rows, first_row, tokens }) {
+  reference({ cache: config, blockTokens, heads, positions }, { q, weights, cache, tables, step, scores }, { rows, first_row, tokens }) {
     const width = config.keyWidth;
     const key = new Float64Array(cacheWidth(config));
     for (let i = 0; i < rows && tokens > 0; i++) {
       const row = first_row + i;
       const context = contextOf(step.u32, row);
       for (let position = 0; position < context; position++) {
-        readSlot(config, cache, slotOf(tables, step.u32[row * 4 + 3], position), key);
+        readSlot(config, cache, slotOf(tables, step.u32[row * 4 + 3], position, blockTokens), key);
         let score = 0;
         for (let item = row * heads, at = item * width; item < (row + 1) * heads; item++) {
           let product = 0;
@@ -71,7 +72,7 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
       }
     }
   },
-  wasm({ cache, heads, positions }) {
+  wasm({ cache, blockTokens, heads, positions }) {
     const width = cache.keyWidth;
     if (width % 4 !== 0) return null;
     return ({ at, allocate, reserve, call }) => {
@@ -79,11 +80,11 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
       reserve(4 * width * 4);
       const args = allocate(14);
       args.u32.set([at.q, at.weights, at.cache, at.tables, at.step, at.scores, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
-      args.u32.set([positions, BLOCK_TOKENS], 10);
+      args.u32.set([positions, blockTokens], 10);
       return ({ rows, first_row, tokens }) => {
-        const blocks = ceilDiv(tokens, BLOCK_TOKENS);
+        const blocks = ceilDiv(tokens, blockTokens);
         args.u32.set([first_row, blocks], 12);
-        call("index_scores", args, rows * blocks, BLOCK_TOKENS * heads * width);
+        call("index_scores", args, rows * blocks, blockTokens * heads * width);
       };
     };
   },

@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, workgroupMemory } from "../authoring/contract.ts";
 import halves from "../authoring/halves.wgsl" with { type: "text" };
@@ -42,8 +41,8 @@ function layOut({ heads, cache: { keyWidth } }: IndexScoresConfig): Layout {
 }
 
 /** Workgroups of each of `rows` rows, of which the longest has so many tokens or fewer. Scores are the same however many there are. */
-function groupsOf(tokens: number, rows: number): number {
-  const blocks = ceilDiv(tokens, BLOCK_TOKENS);
+function groupsOf(tokens: number, rows: number, blockTokens: number): number {
+  const blocks = ceilDiv(tokens, blockTokens);
   return Math.max(ceilDiv(blocks, HELD_BLOCKS), Math.min(Math.max(1, Math.floor(GROUPS / rows)), ceilDiv(blocks, LEAST_BLOCKS)));
 }
 
@@ -62,7 +61,7 @@ export const indexScoresMatrix: typeof indexScores = {
   // Keys are not written; the shader says what this is for.
   bindings: { ...indexScores.bindings, cache: "read_write" },
   wgsl(config) {
-    const { cache, heads, positions } = config;
+    const { cache, blockTokens, heads, positions } = config;
     const { subgroups, rowTiles, tiles } = layOut(config);
     const threads = subgroups * 32;
     const numbers = {
@@ -70,7 +69,7 @@ export const indexScoresMatrix: typeof indexScores = {
       WIDTH: cache.keyWidth,
       POSITIONS: positions,
       SLOT_VECTORS: cacheTokenBytes(cache) / 16,
-      BLOCK_TOKENS,
+      BLOCK_TOKENS: blockTokens,
       HELD_BLOCKS,
       THREADS: threads,
       SUBGROUPS: subgroups,
@@ -84,6 +83,6 @@ export const indexScoresMatrix: typeof indexScores = {
     };
     return constants(numbers) + halves + unroll(source, numbers);
   },
-  workgroups: (_, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows), rows, 1],
+  workgroups: ({ blockTokens }, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows, blockTokens), rows, 1],
   wasm: undefined,
 } satisfies Kernel<IndexScoresConfig, string, string>;

@@ -37,11 +37,11 @@ export function sentWidth(config: CacheConfig): number {
 }
 
 /**
- * `CACHE_WIDTH`, `SLOT_VECTORS`; `fetch(base, at) -> Fetched`, what vector `at` of consecutive slots is that begin with vector `base` of the binding
+ * `CACHE_WIDTH`, `SLOT_VECTORS`, `BLOCK_TOKENS`; `fetch(base, at) -> Fetched`, what vector `at` of consecutive slots is that begin with vector `base` of the binding
  * `cache: array<vec4<u32>>`; and `stage(slot, vector, fetched)`, which widens that into `tile: array<vec4<f32>>`, where the slot begins with quad `slot`.
  */
-export function cacheVectorsWgsl(config: CacheConfig): string {
-  const numbers = { CACHE_WIDTH: cacheWidth(config), SLOT_VECTORS: cacheTokenBytes(config) / 16, BLOCK_TOKENS };
+export function cacheVectorsWgsl(config: CacheConfig, blockTokens = BLOCK_TOKENS): string {
+  const numbers = { CACHE_WIDTH: cacheWidth(config), SLOT_VECTORS: cacheTokenBytes(config) / 16, BLOCK_TOKENS: blockTokens };
   return constants(numbers) + { f16: () => vectorsF16, f32: () => vectorsF32, q8: () => q8VectorsWgsl(config) }[config.dtype]();
 }
 
@@ -51,9 +51,9 @@ export function cacheWgsl(config: CacheConfig): string {
   return constants(numbers) + { f16: () => f16, f32: () => f32, q8: () => q8PairsWgsl(config) }[config.dtype]();
 }
 
-/** Slot of a position of the sequence whose block table begins at word `table`. */
-export function slotOf(tables: HostBuffer, table: number, position: number): number {
-  return tables.u32[table + Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
+/** Slot of a position of the sequence whose block table begins at word `table`. @param blockTokens slots of a block */
+export function slotOf(tables: HostBuffer, table: number, position: number, blockTokens = BLOCK_TOKENS): number {
+  return tables.u32[table + Math.floor(position / blockTokens)] * blockTokens + (position % blockTokens);
 }
 
 /** Widens one slot into `out`. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Kernel } from "../authoring/contract.ts";
+import { constants, type Kernel } from "../authoring/contract.ts";
 import { ALL_TOKENS, tokenPosition, type TokenShare } from "../../core/cache/token_share.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { cacheTokenBytes, slotOf } from "../latent_cache/layout.ts";
@@ -17,8 +17,8 @@ export interface LatentSliceConfig extends KeptColumns {
   readonly tableWords: number;
   /** Tokens that the rank keeps; default: all. */
   readonly tokens?: TokenShare;
-  /** The same of the rank's own cache. */
-  readonly kept: { readonly slots: number; readonly tableWords: number };
+  /** The same of the rank's own cache, and how many tokens a block has there. */
+  readonly kept: { readonly slots: number; readonly blockTokens: number; readonly tableWords: number };
 }
 
 /**
@@ -29,7 +29,8 @@ export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_t
   name: "latent_slice",
   bindings: { cache: "read", tables: "read", kept_tables: "read", out: "read_write" },
   params: ["count", "start", "table", "kept_table"],
-  wgsl: (config) => keptWgsl(config) + keptTokensWgsl(config.tokens ?? ALL_TOKENS) + source,
+  wgsl: (config) =>
+    keptWgsl(config) + keptTokensWgsl(config.tokens ?? ALL_TOKENS) + constants({ KEPT_BLOCK_TOKENS: config.kept.blockTokens }) + source,
   workgroups: (config, { count }) => [ceilDiv(keptUnits(config), 64), count, 1],
   sizes: (config) => ({
     cache: config.slots * cacheTokenBytes(config.cache),
@@ -38,10 +39,10 @@ export const latentSlice: Kernel<LatentSliceConfig, "cache" | "tables" | "kept_t
     out: config.kept.slots * cacheTokenBytes(exportedConfig(config)),
   }),
   reference(config, { cache, tables, kept_tables, out }, { count, start, table, kept_table }) {
-    const { tokens = ALL_TOKENS } = config;
+    const { tokens = ALL_TOKENS, kept: { blockTokens } } = config;
     const bytes = cacheTokenBytes(exportedConfig(config));
     for (let token = start; token < start + count; token++) {
-      copyKept(config, cache, slotOf(tables, table, tokenPosition(tokens, token)), out, slotOf(kept_tables, kept_table, token) * bytes);
+      copyKept(config, cache, slotOf(tables, table, tokenPosition(tokens, token)), out, slotOf(kept_tables, kept_table, token, blockTokens) * bytes);
     }
   },
 };

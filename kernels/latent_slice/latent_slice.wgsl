@@ -9,8 +9,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     return;
   }
   let token = params.start + id.y;
-  let offset = token % BLOCK_TOKENS;
-  let slot = tables[params.table + token_position(token) / BLOCK_TOKENS] * BLOCK_TOKENS + offset;
-  let kept_slot = kept_tables[params.kept_table + token / BLOCK_TOKENS] * BLOCK_TOKENS + offset;
+  let slot = tables[params.table + token_position(token) / BLOCK_TOKENS] * BLOCK_TOKENS + token % BLOCK_TOKENS;
+  let kept_slot = kept_tables[params.kept_table + token / KEPT_BLOCK_TOKENS] * KEPT_BLOCK_TOKENS + token % KEPT_BLOCK_TOKENS;
   copy_kept(slot, id.x, kept_slot * KEPT_WORDS);
 }

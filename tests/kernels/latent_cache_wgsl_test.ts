@@ -53,7 +53,7 @@ else {
       }
       const columns = [{ begin: 0, end: groups[0] }, ...(groups.length > 2 ? [{ begin: groups[0] + groups[1], end: keyWidth }] : [])];
       add(what, latentExport, { cache, ...slots, columns });
-      add(what, latentSlice, { cache, ...slots, columns, kept: slots });
+      add(what, latentSlice, { cache, ...slots, columns, kept: { ...slots, blockTokens: 128 } });
       for (const heads of [16, 64]) {
         const shape = { cache, ...slots, heads, valueOffset: 0, valueWidth: keyWidth, scale: 0.1 };
         add(`${what}, ${heads} heads`, latentDecode, { ...shape, ...DEFAULT_SPLITTING, subgroups: 32, workgroupLimit: 49152 });

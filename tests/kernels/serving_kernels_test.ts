@@ -44,12 +44,18 @@ describeOnDevices("kernels for serving many", (kind) => {
         ropeWidth: 2,
       }] as const
     ) {
-      for (const [source, copy, tokens] of [[0, 2, 1], [2, 0, 37], [1, 2, BLOCK_TOKENS], [0, 1, 0]]) {
-        const words = BLOCK_TOKENS * cacheTokenBytes(cache) / 4;
+      for (const [source, copy, tokens] of [[0, 2, 1], [2, 0, 37], [1, 2, 64], [0, 1, 0], [2, 1, 128]]) {
+        // Index keys of ranks that share latents by tokens lie in larger blocks.
+        const blockTokens = Math.max(64, tokens);
+        const words = blockTokens * cacheTokenBytes(cache) / 4;
         const before = Uint32Array.from({ length: 3 * words }, () => random.below(2 ** 32));
         const expected = before.slice();
         expected.set(before.subarray(source * words, source * words + tokens * cacheTokenBytes(cache) / 4), copy * words);
-        const output = await runKernel(device, blockCopy, { cache, slots: 3 * BLOCK_TOKENS }, { cache: before }, { source, copy, tokens });
+        const output = await runKernel(device, blockCopy, { cache, slots: 3 * blockTokens, blockTokens }, { cache: before }, {
+          source,
+          copy,
+          tokens,
+        });
         assertEquals([...output.cache.u32], [...expected]);
       }
     }
@@ -58,7 +64,7 @@ describeOnDevices("kernels for serving many", (kind) => {
   it("latent_slice copies a rank's columns from page to page, bit for bit, and touches nothing else", async () => {
     const random = new Random();
     const [blocks, keptBlocks, start] = [4, 5, 61];
-    for (const dtype of ["f32", "f16", "q8"] as const) {
+    for (const [dtype, blockTokens] of [["f32", 64], ["f16", 128], ["q8", 64]] as const) {
       const cache = { dtype, keyWidth: 13, ropeWidth: 4, groups: [3, 2, 1, 1, 1, 3, 2] };
       const width = cacheWidth(cache);
       const values = random.normals(blocks * BLOCK_TOKENS * width);
@@ -69,13 +75,13 @@ describeOnDevices("kernels for serving many", (kind) => {
         const columns = ranges.map(([begin, end]) => ({ begin, end }));
         const kept = exportedConfig({ cache, columns });
         const keptWidth = cacheWidth(kept);
-        const before = random.normals(keptBlocks * BLOCK_TOKENS * keptWidth);
+        const before = random.normals(keptBlocks * blockTokens * keptWidth);
         const config = {
           cache,
           columns,
           slots: blocks * BLOCK_TOKENS,
           tableWords: 5,
-          kept: { slots: keptBlocks * BLOCK_TOKENS, tableWords: 4 },
+          kept: { slots: keptBlocks * blockTokens, tableWords: 4, blockTokens },
         };
         for (const count of [0, 1, 61, 90]) {
           const inputs = { cache: packCache(cache, values), tables, kept_tables: keptTables, out: packCache(kept, before) };
@@ -84,7 +90,7 @@ describeOnDevices("kernels for serving many", (kind) => {
           for (let position = start; position < start + count; position++) {
             const [block, offset] = [Math.floor(position / BLOCK_TOKENS), position % BLOCK_TOKENS];
             const from = (tables[2 + block] * BLOCK_TOKENS + offset) * width;
-            const to = (keptTables[1 + block] * BLOCK_TOKENS + offset) * keptWidth;
+            const to = (keptTables[1 + Math.floor(position / blockTokens)] * blockTokens + position % blockTokens) * keptWidth;
             expected.fill(0, to, to + ropeOffset(kept));
             ranges.flatMap(([begin, end]) => Array.from({ length: end - begin }, (_, i) => begin + i)).forEach((column, i) =>
               expected[to + i] = stored[from + column]

@@ -4,6 +4,8 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { keepsToken, keptTokens } from "../../core/cache/token_share.ts";
+import { chooseKept } from "../../kernels/choose_tokens/choose_kept.ts";
 import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
@@ -29,7 +31,9 @@ import { Random } from "../../bench/support/random.ts";
 const LENGTH = 130;
 
 /** Slots of a position under block tables. */
-const slotIn = (tables: ArrayLike<number>, position: number) => tables[Math.floor(position / BLOCK_TOKENS)] * BLOCK_TOKENS + position % BLOCK_TOKENS;
+function slotIn(tables: ArrayLike<number>, position: number, blockTokens = BLOCK_TOKENS): number {
+  return tables[Math.floor(position / blockTokens)] * blockTokens + position % blockTokens;
+}
 
 /** Positions of the best scores, ascending; of equals the first. What is no number comes first. */
 function best(scores: ArrayLike<number>, count: number): number[] {
@@ -45,16 +49,19 @@ describeOnDevices("sparse attention", (kind) => {
 
   it("normalises, rotates and stores index keys, and rotates index queries, in place and nothing else", async () => {
     const random = new Random();
-    const [positions, shortPositions] = [9, 4];
+    const [positions, shortPositions, slots] = [140, 140, 256];
     for (const dtype of ["f32", "f16"] as const) {
       for (const [width, heads, ropeWidth, interleaved, rows] of [[128, 3, 64, false, 4], [14, 5, 6, true, 3], [16, 4, 16, false, 1]] as const) {
+        // Blocks of ranks that share latents by tokens are of more than 64.
+        const blockTokens = width === 14 ? 128 : 64;
+        const tables = Uint32Array.from([9, 9, ...(width === 14 ? [1, 0] : [2, 0, 3])]);
         const cache = indexKeyConfig(width, dtype);
         const table = random.normals((positions + shortPositions) * ropeWidth);
-        const at = Array.from({ length: rows }, (_, row) => [row * 2, (row * 5 + 3) % 64, row === 1]);
-        const step = Uint32Array.from(at.flatMap(([position, slot, short]) => [0, Number(position), Number(slot) + (short ? SHORT_SEQUENCE : 0), 0]));
+        const at = Array.from({ length: rows }, (_, row) => [row * 45, slotIn(tables.subarray(2), row * 45, blockTokens), row === 1]);
+        const step = Uint32Array.from(at.flatMap(([position, _, short]) => [0, Number(position), 7 + (short ? SHORT_SEQUENCE : 0), 2]));
         const [x, gain, bias] = [random.normals(rows * width, 3), random.normals(width), random.normals(width)];
         const q = random.normals(rows * heads * width);
-        const before = random.normals(64 * cacheWidth(cache));
+        const before = random.normals(slots * cacheWidth(cache));
         const rotate = (values: number[], row: number) => {
           const turns = Number(at[row][0]) + (at[row][2] ? positions : 0);
           const pairs = ropeWidth / 2;
@@ -77,8 +84,8 @@ describeOnDevices("sparse attention", (kind) => {
         const output = await runKernel(
           device,
           indexKeys,
-          { cache, slots: 64, heads, ropeWidth, interleaved, eps: 0.01, positions, shortPositions },
-          { x, gain, bias, step, table, q, cache: packCache(cache, before) },
+          { cache, slots, blockTokens, tableWords: tables.length, heads, ropeWidth, interleaved, eps: 0.01, positions, shortPositions },
+          { x, gain, bias, step, table, q, cache: packCache(cache, before), tables },
           { rows },
         );
         assertClose(unpackCache(cache, new Uint8Array(output.cache.u32.buffer)), expected, dtype === "f32" ? 1e-6 : 1e-3, `keys, ${width}`);
@@ -94,6 +101,7 @@ describeOnDevices("sparse attention", (kind) => {
   it("scores every token of each row's own sequence, with the same bits whatever rows are beside it", async () => {
     for (const dtype of ["f32", "f16"] as const) {
       for (const [heads, width] of [[64, 128], [5, 14], [1, 16]]) await scoreRows(device, indexScores, { heads, width, dtype }, 1e-5);
+      await scoreRows(device, indexScores, { heads: 3, width: 20, dtype, blockTokens: 192 }, 1e-5);
     }
   });
 
@@ -102,6 +110,7 @@ describeOnDevices("sparse attention", (kind) => {
     : [[64, 128], [128, 64], [128, 128]];
   itOnUnits(kind)("scores so on matrix units", async () => {
     for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
+    await scoreRows(unitsOf(device), indexScoresMatrix, { heads: 32, width: 128, dtype: "f16", blockTokens: 128 }, 2e-3);
   });
 
   it("chooses exactly the best, of equals the first, and all where there are no more", async () => {
@@ -117,8 +126,12 @@ describeOnDevices("sparse attention", (kind) => {
     ];
     for (const [name, score] of kinds) {
       // The smallest workgroup has several windows of positions.
-      const cases = [[1, { threads: 64, copies: 1 }], [61, { threads: 256, copies: 4 }], [64, choosingOn(device.limits)]] as const;
-      for (const [topTokens, workgroup] of cases) {
+      const cases = [
+        [1, { threads: 64, copies: 1 }, [[1, 2]]],
+        [61, { threads: 256, copies: 4 }, [[0, 3], [2, 3]]],
+        [64, choosingOn(device.limits), [[1, 3]]],
+      ] as const;
+      for (const [topTokens, workgroup, shares] of cases) {
         const lengths = [1, topTokens, topTokens + 1, 69, 128, 300, 2049, 4300];
         const [positions, rows] = [4301, lengths.length];
         const scores = Float32Array.from(
@@ -143,6 +156,23 @@ describeOnDevices("sparse attention", (kind) => {
           const set = Array.from({ length: chosenBits(length) * 32 }, (_, position) => position).filter((at) => own[at >>> 5] >>> (at & 31) & 1);
           assertEquals(set, expected[row], `${name}, bits of ${topTokens} of ${length}`);
         });
+        // Ranks that share latents by tokens: each is given what it keeps of the same, which may be nothing.
+        for (const [index, of] of shares) {
+          const tokens = { index, of };
+          const config = { positions, tableWords: tables.length, topTokens, stride: 64, tokens, workgroup };
+          const words = Uint32Array.from({ length: (rows + 1) * 4 }, (_, i) => i + 100);
+          const inputs = { scores, tables, step, chosen: { poison: (rows + 1) * 64 }, attended: words };
+          const { chosen, attended } = await runKernel(device, chooseKept, config, inputs, { rows, first_row: 1 });
+          const counts = words.slice();
+          lengths.forEach((length, row) => {
+            const kept = expected[row].filter((position) => keepsToken(tokens, position));
+            counts[(row + 1) * 4 + 1] = kept.length - 1;
+            const at = kept.map((position) => slotIn(tables.subarray(1), keptTokens(tokens, position)));
+            const filled = [...at, ...new Array(64 - at.length).fill(0x7fc0dead)];
+            assertEquals([...chosen.u32.subarray((row + 1) * 64, (row + 2) * 64)], filled, `${name}, ${topTokens} of ${length}, ${index} of ${of}`);
+          });
+          assertEquals([...attended.u32], [...counts], `${name}, counts of ${index} of ${of}`);
+        }
       }
     }
   });
@@ -158,7 +188,7 @@ describeOnDevices("sparse attention", (kind) => {
     ) {
       const [slots, stride, words] = [192, 64, cacheTokenBytes(cache) / 4];
       const before = Uint32Array.from({ length: slots * words }, () => random.below(2 ** 32));
-      const counts = [1, 61, 64];
+      const counts = [1, 61, 0, 64];
       const chosen = Uint32Array.from({ length: counts.length * stride }, () => random.below(slots));
       const step = Uint32Array.from(counts.flatMap((count) => [0, count - 1, 0, 0]));
       const inputs = { cache: before, chosen, step, out: { poison: counts.length * stride * words } };
@@ -264,14 +294,19 @@ async function prefillChosenRows<C extends PrefillChosenConfig>(
 async function scoreRows(
   device: Device,
   kernel: typeof indexScores,
-  { heads, width, dtype }: { readonly heads: number; readonly width: number; readonly dtype: "f16" | "f32" },
+  { heads, width, dtype, blockTokens = BLOCK_TOKENS }: {
+    readonly heads: number;
+    readonly width: number;
+    readonly dtype: "f16" | "f32";
+    readonly blockTokens?: number;
+  },
   tolerance: number,
 ): Promise<void> {
   const random = new Random();
   const cache = indexKeyConfig(width, dtype);
   const tables = Uint32Array.from([2, 0, 3, 1, 9, 5, 11, 4, 6, 10, 7, 8]);
   const blocks = tables.length;
-  const values = random.normals(blocks * BLOCK_TOKENS * cacheWidth(cache));
+  const values = random.normals(blocks * blockTokens * cacheWidth(cache));
   for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
   const stored = rounded(cache, values);
   const rowsOf = [[0, 0], [60, 2], [68, 0], [560, 3]];
@@ -279,7 +314,7 @@ async function scoreRows(
   const rows = rowsOf.length;
   const [q, weights] = [random.normals(rows * heads * width), random.normals(rows * heads)];
   const positions = 570;
-  const config = { cache, slots: blocks * BLOCK_TOKENS, tableWords: blocks, heads, positions };
+  const config = { cache, slots: blocks * blockTokens, blockTokens, tableWords: blocks, heads, positions };
   const run = async (first_row: number, count: number, tokens: number) => {
     const inputs = { q, weights, cache: packCache(cache, values), tables, step, scores: { poison: count * positions } };
     return (await runKernel(device, kernel, config, inputs, { rows: count, first_row, tokens })).scores;
@@ -287,7 +322,7 @@ async function scoreRows(
   const all = await run(0, rows, 1024);
   rowsOf.forEach(([position, table], row) => {
     const expected = Array.from({ length: position + 1 }, (_, at) => {
-      const key = stored.subarray(slotIn(tables.subarray(table), at) * cacheWidth(cache));
+      const key = stored.subarray(slotIn(tables.subarray(table), at, blockTokens) * cacheWidth(cache));
       let score = 0;
       for (let head = 0; head < heads; head++) {
         let product = 0;

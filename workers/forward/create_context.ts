@@ -82,7 +82,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
   };
   const { indexer } = spec;
   const matrixUnits = device.features.matrixUnits && options.cacheDtype !== "f32";
-  const kept = keptTokens({ ...latents.tokens, index: 0 }, indexer === null ? maxContext : Math.min(maxContext, indexer.topTokens));
+  const kept = Math.min(keptTokens({ ...latents.tokens, index: 0 }, maxContext), indexer?.topTokens ?? Infinity);
   const attended = perColumns(latents.layers, ({ valueOffset, valueColumns: { begin, end } }, layer) => {
     const shape = {
       cache: configs[layer],

@@ -6,6 +6,7 @@
  */
 import { shortPositions } from "../../core/model/rope.ts";
 import type { IndexerSpec } from "../../core/model/spec.ts";
+import { chooseKept } from "../../kernels/choose_tokens/choose_kept.ts";
 import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
@@ -56,25 +57,32 @@ export class Indexer {
     const { device, spec, activations: a, cache, limits, both } = context;
     const [indexer, sparse] = [spec.indexer!, a.sparse!];
     const { heads, topTokens, interleaved } = indexer;
-    const { pages, config } = cache.indexKeys.get(layer)!;
-    const { slots, tableWords, maxContext: positions } = cache;
+    const { pages, config, slots, blockTokens } = cache.indexKeys.get(layer)!;
+    const { tableWords, maxContext: positions } = cache;
     const rounded = (buffer: DeviceBuffer | null) => buffer === null ? {} : { prefill: buffer, decode: buffer };
     const ofHidden = { x: a.h, rounded: rounded(a.hRounded), most: both };
     const most = { rows: mostRows(limits) };
     const scored = { rows: sparse.scoreRows, first_row: most.rows - sparse.scoreRows };
-    const scoring = { cache: config, slots, tableWords, heads, positions };
+    const scoring = { cache: config, slots, blockTokens, tableWords, heads, positions };
     const choosing = { positions, tableWords, topTokens, workgroup: choosingOn(device.limits) };
-    const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) => {
+    const partsOf = (rows: number) => {
       const atOnce = Math.min(rows, sparse.scoreRows);
-      return (await device.compile(chooseTokens, { ...choosing, gives, stride })).bind(
-        { scores: sparse.scores, tables: cache.tables, step: a.step, chosen },
-        { rows: atOnce, first_row: rows - atOnce },
-      );
+      return { rows: atOnce, first_row: rows - atOnce };
+    };
+    const chooses = { scores: sparse.scores, tables: cache.tables, step: a.step };
+    const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) =>
+      (await device.compile(chooseTokens, { ...choosing, gives, stride })).bind({ ...chooses, chosen }, partsOf(rows));
+    const chooseSlots = async (stride: number, rows: number) => {
+      if (context.sharing === null) return await choose("slots", sparse.slots, stride, rows);
+      const kept = await device.compile(chooseKept, { ...choosing, tokens: cache.share, stride });
+      return kept.bind({ ...chooses, chosen: sparse.slots, attended: a.attended }, partsOf(rows));
     };
     const [store, score, prefill, decode, ...linears] = await Promise.all([
       device.compile(indexKeys, {
         cache: config,
         slots,
+        blockTokens,
+        tableWords,
         heads,
         ropeWidth: spec.rope.width,
         interleaved,
@@ -84,7 +92,7 @@ export class Indexer {
       }),
       device.compile(context.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes) ? indexScoresMatrix : indexScores, scoring),
       choose("bits", sparse.bits, chosenBits(positions), limits.prefillRows),
-      choose("slots", sparse.slots, chosenRoom(indexer, positions), limits.decodeRows),
+      chooseSlots(chosenRoom(indexer, positions), limits.decodeRows),
       Linear.create(context, weights.queryUp, { x: a.queryNormed, rounded: rounded(a.queryRounded), y: sparse.queries, most: both }),
       Linear.create(context, weights.key, { ...ofHidden, y: sparse.keys }),
       Linear.create(context, weights.headWeights, { ...ofHidden, y: sparse.headWeights, precise: "always" }),
@@ -92,7 +100,10 @@ export class Indexer {
     const { keyGain: gain, keyBias: bias } = weights;
     return new Indexer(context, {
       linears,
-      store: store.bind({ x: sparse.keys, gain, bias, step: a.step, table: context.ropeTable, q: sparse.queries, cache: pages }, most),
+      store: store.bind(
+        { x: sparse.keys, gain, bias, step: a.step, table: context.ropeTable, q: sparse.queries, cache: pages, tables: cache.tables },
+        most,
+      ),
       score: score.bind(
         { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
         { ...scored, tokens: 2 * positions },

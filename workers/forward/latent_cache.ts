@@ -28,14 +28,19 @@ export interface LatentCacheOptions {
   readonly maxSequences: number;
   /** Default: everything. */
   readonly purpose?: CachePurpose;
-  /** Index keys that are cached beside latents, of some layers; default: none. */
+  /** Index keys that are cached beside latents, of some layers and all tokens, whoever keeps their latents; default: none. */
   readonly indexKeys?: { readonly config: CacheConfig; readonly layers: readonly number[] } | null;
 }
 
-/** What is cached of every token in one place, [slots, width], and how. */
+/** What is cached of tokens in one place, [slots, width], and how. */
 export interface CacheBuffer {
   readonly pages: DeviceBuffer;
   readonly config: CacheConfig;
+  /** Tokens of every sequence that are kept there. */
+  readonly tokens: TokenShare;
+  /** How many of those that a block stands for. */
+  readonly blockTokens: number;
+  readonly slots: number;
 }
 
 /** One sequence's place in the cache. */
@@ -66,12 +71,12 @@ export class CachedSequence {
     return this.blocks[Math.floor(position / blockTokensOf(this.#share))] * BLOCK_TOKENS + (position % BLOCK_TOKENS);
   }
 
-  /** Slot of the token that is kept here as number `index`. */
-  slotOfKept(index: number): number {
-    return this.blocks[Math.floor(index / BLOCK_TOKENS)] * BLOCK_TOKENS + (index % BLOCK_TOKENS);
+  /** Slot of the token that is kept in a buffer of the cache as number `index`. */
+  slotOfKept({ blockTokens }: Pick<CacheBuffer, "blockTokens">, index: number): number {
+    return this.blocks[Math.floor(index / blockTokens)] * blockTokens + (index % blockTokens);
   }
 
-  /** How many of the first `tokens` tokens are kept here. */
+  /** Of how many of the first `tokens` tokens latents are kept here. */
   kept(tokens: number): number {
     return keptTokens(this.#share, tokens);
   }
@@ -80,8 +85,9 @@ export class CachedSequence {
 /** Device pages and the block tables that index them. */
 export class LatentCache {
   readonly maxContext: number;
+  /** Of latents. */
   readonly slots: number;
-  /** Which tokens of every sequence are kept, and how many tokens of one a block stands for. */
+  /** Of which tokens of every sequence latents are kept, and how many tokens of one a block stands for. */
   readonly share: TokenShare;
   readonly blockTokens: number;
   /** One buffer per layer, of one that drafts behind the others: [slots, width]. */
@@ -100,13 +106,14 @@ export class LatentCache {
   readonly #sequences = new Set<CachedSequence>();
 
   constructor(device: Device, options: LatentCacheOptions) {
-    const { configs, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS } = options;
+    const { configs, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS, indexKeys = null } = options;
     this.#device = device;
     this.maxContext = maxContext;
     this.slots = blocks * BLOCK_TOKENS;
     this.share = share;
     this.blockTokens = blockTokensOf(share);
-    const tokenBytes = Math.max(...configs.map(cacheTokenBytes));
+    // Of each slot of latents, in one buffer.
+    const tokenBytes = Math.max(...configs.map(cacheTokenBytes), indexKeys === null ? 0 : share.of * cacheTokenBytes(indexKeys.config));
     const layerBytes = this.slots * tokenBytes;
     if (layerBytes > device.limits.maxBindingBytes) {
       const { maxBindingBytes } = device.limits;
@@ -121,9 +128,15 @@ export class LatentCache {
         { param: purpose === "sequences" ? "max-tokens-total" : "prefill.cacheTokens" },
       );
     }
-    this.layers = configs.map((config, layer) => device.createBuffer(`latent cache ${layer}`, this.slots * cacheTokenBytes(config)));
-    this.indexKeys = this.#createIndexKeys(options.indexKeys ?? null);
-    this.buffers = [...this.layers.map((pages, layer) => ({ pages, config: configs[layer] })), ...this.indexKeys.values()];
+    const create = (label: string, config: CacheConfig, tokens: TokenShare): CacheBuffer => {
+      const blockTokens = this.blockTokens / tokens.of;
+      const slots = blocks * blockTokens;
+      return { pages: device.createBuffer(label, slots * cacheTokenBytes(config)), config, tokens, blockTokens, slots };
+    };
+    const latents = configs.map((config, layer) => create(`latent cache ${layer}`, config, share));
+    this.layers = latents.map(({ pages }) => pages);
+    this.indexKeys = new Map(indexKeys?.layers.map((layer) => [layer, create(`index keys ${layer}`, indexKeys.config, ALL_TOKENS)]));
+    this.buffers = [...latents, ...this.indexKeys.values()];
     this.#blocksPerSequence = ceilDiv(maxContext, this.blockTokens);
     this.tableWords = maxSequences * this.#blocksPerSequence;
     this.tables = device.createBuffer("block tables", this.tableWords * 4);
@@ -131,21 +144,14 @@ export class LatentCache {
     this.#freeTables = Array.from({ length: maxSequences }, (_, i) => (maxSequences - 1 - i) * this.#blocksPerSequence);
   }
 
-  #createIndexKeys(options: LatentCacheOptions["indexKeys"]): Map<number, CacheBuffer> {
-    if (options == null) return new Map();
-    const { config, layers } = options;
-    const bytes = this.slots * cacheTokenBytes(config);
-    return new Map(layers.map((layer) => [layer, { pages: this.#device.createBuffer(`index keys ${layer}`, bytes), config }]));
-  }
-
   /** Precision in which latents of all layers are cached. */
   get dtype(): CacheDtype {
     return this.buffers[0].config.dtype;
   }
 
-  /** Bytes of a token: all that is cached of it. */
+  /** Bytes of a token whose latents are kept, and with it of what else is cached of those that a block stands for. */
   get tokenBytes(): number {
-    return this.buffers.reduce((sum, { config }) => sum + cacheTokenBytes(config), 0);
+    return this.buffers.reduce((sum, { config, tokens }) => sum + cacheTokenBytes(config) * this.share.of / tokens.of, 0);
   }
 
   /** Begins an empty sequence. @param promptTokens see {@link CachedSequence.promptTokens} @throws {LatentmeshError} `capacity` if there are too many already */

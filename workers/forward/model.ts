@@ -253,6 +253,7 @@ export class Model {
     const { spec: { indexer }, cache: { maxContext } } = this.#context;
     words[1] = sequence.kept(position + 1) - 1;
     if (indexer === null) return;
+    // Where others keep other tokens, how many of those that are chosen are kept here is known when they are.
     words[1] = Math.min(position, indexer.topTokens - 1);
     words[3] = row * chosenRoom(indexer, maxContext) / BLOCK_TOKENS;
   }

@@ -27,14 +27,16 @@ export async function handOver(from: CachedPrompt, to: CachedPrompt, shape: Rank
   invariant(to.sequence.length === 0, "a prompt is handed over to an empty sequence");
   target.grow(to.sequence, tokens);
   const exporter = await LatentExporter.create(from.model, [shape], tokens);
+  let handed = 0;
   for (let layer = 0; layer < source.buffers.length; layer++) {
     exporter.record(layer, { sequence: from.sequence, start: 0, count: tokens });
     const take = exporter.read();
     from.model.device.submit();
     const { memory, parts: [{ begin, bytes, range: [start, end] }] } = await take();
     importLatents(to.model, layer, { sequence: to.sequence, start, count: end - start }, memory.subarray(begin, begin + bytes));
+    handed += bytes;
   }
   exporter.destroy();
   to.sequence.length = tokens;
-  return to.sequence.kept(tokens) * target.tokenBytes;
+  return handed;
 }

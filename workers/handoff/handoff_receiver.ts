@@ -5,6 +5,7 @@
  *
  * @module
  */
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { PeerFrameOf } from "../../core/wire/messages.ts";
 import { checkTensor } from "../../core/wire/tensors.ts";
@@ -21,9 +22,9 @@ export class IncomingPrompt {
   readonly sequence: CachedSequence;
   readonly tokens: number;
   readonly #model: Model;
-  /** Of each layer, and of index keys as layers behind those of latents, how many tokens that are kept here have come, and how many there are. */
+  /** Of each layer, and of index keys as layers behind those of latents, how many tokens that are kept there have come, and how many there are. */
   readonly #next: number[];
-  readonly #kept: number;
+  readonly #kept: readonly number[];
   #missingLayers: number;
   /** Bytes since the device was told to take them. */
   #written = 0;
@@ -38,10 +39,10 @@ export class IncomingPrompt {
     this.#model = model;
     this.sequence = sequence;
     this.tokens = tokens;
-    this.#kept = sequence.kept(tokens);
     const { buffers } = model.cache;
-    this.#next = new Array(buffers.length).fill(sequence.kept(from));
-    this.#missingLayers = this.#kept === sequence.kept(from) ? 0 : buffers.length;
+    this.#kept = buffers.map((buffer) => keptTokens(buffer.tokens, tokens));
+    this.#next = buffers.map((buffer) => keptTokens(buffer.tokens, from));
+    this.#missingLayers = this.#next.filter((next, layer) => next < this.#kept[layer]).length;
     if (this.complete) sequence.length = tokens;
   }
 
@@ -77,7 +78,7 @@ export class IncomingPrompt {
   /**
    * Takes in what lies on this very device.
    *
-   * @param range tokens, counted among those that are kept here, half-open
+   * @param range tokens, counted among those that are kept there, half-open
    * @param write records that the layer's latents of them come to the sequence's pages
    * @throws {LatentmeshError} `protocol` if those are not next
    */
@@ -90,16 +91,16 @@ export class IncomingPrompt {
   #check([first, last]: readonly [number, number], [begin, end]: readonly [number, number]): void {
     if (last > this.#next.length || last <= first) throw new LatentmeshError("protocol", `there are no layers ${first} to ${last}`);
     for (let layer = first; layer < last; layer++) {
-      if (begin === this.#next[layer] && end > begin && end <= this.#kept) continue;
+      if (begin === this.#next[layer] && end > begin && end <= this.#kept[layer]) continue;
       throw new LatentmeshError(
         "protocol",
-        `tokens ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.#kept} are due`,
+        `tokens ${begin} to ${end} of layer ${layer} came where ${this.#next[layer]} to at most ${this.#kept[layer]} are due`,
       );
     }
   }
 
   #advance(layer: number, end: number): void {
     this.#next[layer] = end;
-    if (end === this.#kept && --this.#missingLayers === 0) this.sequence.length = this.tokens;
+    if (end === this.#kept[layer] && --this.#missingLayers === 0) this.sequence.length = this.tokens;
   }
 }

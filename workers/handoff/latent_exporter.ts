@@ -5,7 +5,7 @@
  * @module
  */
 import { invariant } from "../../core/errors.ts";
-import { keptTokens, type TokenShare } from "../../core/cache/token_share.ts";
+import { ALL_TOKENS, keptTokens, type TokenShare } from "../../core/cache/token_share.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import { FRAME_FRONT } from "../../core/wire/codec.ts";
 import type { BoundKernel, DeviceBuffer, Readback } from "../../kernels/device/device.ts";
@@ -43,10 +43,15 @@ export interface CutPart {
   readonly range: readonly [begin: number, end: number];
 }
 
-/** What a rank keeps of a buffer of the cache: its columns of latents, and index keys as they are. */
-export function keptOf({ buffers, layers }: Pick<LatentCache, "buffers" | "layers">, buffer: number, { latents }: RankShape): KeptColumns {
+/** What a rank keeps of a buffer of the cache: its columns of its tokens' latents, and index keys of all tokens as they are. */
+export function keptOf(
+  { buffers, layers }: Pick<LatentCache, "buffers" | "layers">,
+  buffer: number,
+  { latents, tokens }: RankShape,
+): KeptColumns & { readonly tokens: TokenShare } {
   const { config: cache } = buffers[buffer];
-  return { cache, columns: buffer < layers.length ? latents[buffer].keyColumns : [{ begin: 0, end: cache.keyWidth }] };
+  if (buffer < layers.length) return { cache, columns: latents[buffer].keyColumns, tokens };
+  return { cache, columns: [{ begin: 0, end: cache.keyWidth }], tokens: ALL_TOKENS };
 }
 
 /** Of each buffer, the first one of its kind: of which ranks are given the same columns. */
@@ -65,8 +70,9 @@ function kindsOf(cache: LatentCache, shapes: readonly RankShape[]): number[] {
 export function mostTokenBytes(cache: LatentCache, shapes: readonly RankShape[]): number {
   const bytesOf = (buffer: number) => {
     const each = shapes.map((shape) => {
-      const bytes = cacheTokenBytes(exportedConfig(keptOf(cache, buffer, shape)));
-      return [shape.tokens.of === 1 ? `rank ${shape.rank}` : `latent group ${shape.latentGroup}`, bytes] as const;
+      const kept = keptOf(cache, buffer, shape);
+      const bytes = cacheTokenBytes(exportedConfig(kept));
+      return [kept.tokens.of === 1 ? `rank ${shape.rank}` : `latent group ${shape.latentGroup}`, bytes] as const;
     });
     return new Map(each).values().reduce((sum, bytes) => sum + bytes, 0);
   };
@@ -93,7 +99,8 @@ export class LatentExporter {
   readonly #model: Model;
   readonly #staging: DeviceBuffer;
   readonly #readback: Readback;
-  readonly #shares: readonly TokenShare[];
+  /** Which tokens each rank is given, by layer. */
+  readonly #shares: readonly (readonly TokenShare[])[];
   /** [layer][rank] */
   readonly #kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
   #cut: CutUnderWay | null = null;
@@ -101,7 +108,7 @@ export class LatentExporter {
   private constructor(
     model: Model,
     parts: {
-      readonly shares: readonly TokenShare[];
+      readonly shares: readonly (readonly TokenShare[])[];
       readonly configs: readonly (readonly CacheConfig[])[];
       readonly tokens: number;
       readonly kernels: readonly (readonly BoundKernel<"count" | "start" | "table" | "offset">[])[];
@@ -124,7 +131,7 @@ export class LatentExporter {
     const { slots, tableWords } = cache;
     const kindOf = kindsOf(cache, shapes);
     const kinds = [...new Set(kindOf)];
-    const exports = kinds.map((first) => shapes.map((shape) => ({ ...keptOf(cache, first, shape), slots, tableWords, tokens: shape.tokens })));
+    const exports = kinds.map((first) => shapes.map((shape) => ({ ...keptOf(cache, first, shape), slots, tableWords })));
     const configs = exports.map((ofRanks) => ofRanks.map(exportedConfig));
     const bytes = FRAME_FRONT * (shapes.length + 1) + tokens * mostTokenBytes(cache, shapes);
     // Kernels are checked for the longest span at the last place, though a span that long begins at the first.
@@ -137,7 +144,7 @@ export class LatentExporter {
       compiled[places[layer]].map((kernel) => kernel.bind({ cache: pages, tables: cache.tables, out: staging }, most))
     );
     return new LatentExporter(model, {
-      shares: shapes.map(({ tokens }) => tokens),
+      shares: places.map((place) => exports[place].map(({ tokens }) => tokens)),
       configs: places.map((place) => configs[place]),
       tokens,
       kernels,
@@ -178,7 +185,7 @@ export class LatentExporter {
     const endOfKind = other === -1 ? this.#configs.length : other;
     // Each rank's layers follow each other: as many as there may be.
     const mostLayers = Math.min(Math.floor(this.tokens / span.count), endOfKind - firstLayer);
-    const ranges = this.#shares.map((share) => [keptTokens(share, span.start), keptTokens(share, span.start + span.count)] as const);
+    const ranges = this.#shares[firstLayer].map((share) => [keptTokens(share, span.start), keptTokens(share, span.start + span.count)] as const);
     const places = [FRAME_FRONT];
     configs.forEach((config, rank) => {
       const [start, end] = ranges[rank];

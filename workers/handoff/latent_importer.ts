@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import { cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
 import type { Model } from "../forward/model.ts";
 import type { Span } from "./latent_exporter.ts";
@@ -15,13 +14,14 @@ export function importLatents(
   { sequence, start, count }: Span,
   bytes: Uint8Array<ArrayBuffer>,
 ): void {
-  const { pages, config } = cache.buffers[layer];
+  const buffer = cache.buffers[layer];
+  const { pages, config, blockTokens } = buffer;
   const tokenBytes = cacheTokenBytes(config);
   for (let done = 0; done < count;) {
-    const slot = sequence.slotOfKept(start + done);
+    const slot = sequence.slotOfKept(buffer, start + done);
     // Within a block, slots follow each other; those of blocks that were taken together mostly do, too.
-    let run = Math.min(BLOCK_TOKENS - ((start + done) % BLOCK_TOKENS), count - done);
-    while (done + run < count && sequence.slotOfKept(start + done + run) === slot + run) run += Math.min(BLOCK_TOKENS, count - done - run);
+    let run = Math.min(blockTokens - ((start + done) % blockTokens), count - done);
+    while (done + run < count && sequence.slotOfKept(buffer, start + done + run) === slot + run) run += Math.min(blockTokens, count - done - run);
     device.write(pages, slot * tokenBytes, bytes.subarray(done * tokenBytes, (done + run) * tokenBytes));
     done += run;
   }

@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { invariant } from "../../core/errors.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { BoundKernel } from "../../kernels/device/device.ts";
@@ -14,12 +15,12 @@ import { keptOf, type Span } from "./latent_exporter.ts";
 
 /** Copies from one model's cache to another's. */
 export class LatentSlicer {
-  readonly #model: Model;
+  readonly #to: Model;
   /** By layer, and of index keys behind them. */
   readonly #kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[];
 
-  private constructor(model: Model, kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[]) {
-    this.#model = model;
+  private constructor(to: Model, kernels: readonly BoundKernel<"count" | "start" | "table" | "kept_table">[]) {
+    this.#to = to;
     this.#kernels = kernels;
   }
 
@@ -28,20 +29,23 @@ export class LatentSlicer {
     const { device, cache, limits: { prefillRows } } = from;
     const { cache: kept } = to;
     invariant(device === to.device && cache.dtype === kept.dtype, "both caches are on one device, in one precision");
-    const { latents, tokens } = shape;
+    const { latents } = shape;
     invariant(latents.every(({ keyWidth }, layer) => kept.buffers[layer].config.keyWidth === keyWidth), "a cache that keeps other columns");
     const { slots, tableWords } = cache;
     const most = { count: prefillRows, start: cache.maxContext, table: tableWords, kept_table: kept.tableWords };
     const kernels = await Promise.all(cache.buffers.map(async ({ pages }, buffer) => {
-      const slice = await device.compile(latentSlice, { ...keptOf(cache, buffer, shape), tokens, slots, tableWords, kept });
-      return slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out: kept.buffers[buffer].pages }, most);
+      const { pages: out, slots: keptSlots, blockTokens } = kept.buffers[buffer];
+      const place = { slots: keptSlots, blockTokens, tableWords: kept.tableWords };
+      const slice = await device.compile(latentSlice, { ...keptOf(cache, buffer, shape), slots, tableWords, kept: place });
+      return slice.bind({ cache: pages, tables: cache.tables, kept_tables: kept.tables, out }, most);
     }));
-    return new LatentSlicer(from, kernels);
+    return new LatentSlicer(to, kernels);
   }
 
   /** Records the copy of one layer's latents of a span, as far as they are kept, to the same positions of `kept`, whose blocks must be held. */
   record(layer: number, { sequence, start, count }: Span, kept: CachedSequence): void {
-    const [begin, end] = [kept.kept(start), kept.kept(start + count)];
-    this.#model.device.run(this.#kernels[layer], { count: end - begin, start: begin, table: sequence.table, kept_table: kept.table });
+    const { device, cache: { buffers } } = this.#to;
+    const [begin, end] = [start, start + count].map((tokens) => keptTokens(buffers[layer].tokens, tokens));
+    device.run(this.#kernels[layer], { count: end - begin, start: begin, table: sequence.table, kept_table: kept.table });
   }
 }

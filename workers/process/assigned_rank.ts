@@ -134,8 +134,8 @@ export class AssignedRank {
     for (const peer of ranks.filter((peer) => peer.rank % cut.ranks === rank)) {
       const link = await this.membership.attach(peer);
       const shape = decodeShapes[peer.rank];
-      const tokenBytes = cache.buffers.reduce((sum, _, buffer) => sum + cacheTokenBytes(exportedConfig(keptOf(cache, buffer, shape))), 0);
-      const promptBytes = keptTokens(shape.tokens, cache.maxContext) * tokenBytes;
+      const kept = cache.buffers.map((_, buffer) => keptOf(cache, buffer, shape));
+      const promptBytes = kept.reduce((sum, of) => sum + keptTokens(of.tokens, cache.maxContext) * cacheTokenBytes(exportedConfig(of)), 0);
       const local = peer.address.startsWith("unix:");
       const window = exchange === "websocket" || !local ? null : SendingWindow.offer(link, epoch, promptBytes);
       targets.push({ worker: peer.worker, link, shape, window });

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { keptTokens } from "../../core/cache/token_share.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import type { LogitsAnswer } from "../../core/generation.ts";
 import type { Link } from "../../core/wire/link.ts";
@@ -115,7 +116,7 @@ export class DecodeRank {
   slice(slicer: LatentSlicer, sequence: number, layer: number, span: Span): void {
     const prompt = this.#sequences.get(sequence);
     if (prompt === undefined) throw new LatentmeshError("protocol", `Sequence ${sequence} is not open`);
-    const [begin, end] = [span.start, span.start + span.count].map((tokens) => prompt.sequence.kept(tokens));
+    const [begin, end] = [span.start, span.start + span.count].map((tokens) => keptTokens(this.model.cache.buffers[layer].tokens, tokens));
     if (begin < end) prompt.take(layer, [begin, end], () => slicer.record(layer, span, prompt.sequence));
   }
 

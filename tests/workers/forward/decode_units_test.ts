@@ -118,7 +118,6 @@ else {
       device.take();
       for (const rows of [1, 19, 1, 19]) await decode(model, sequencesOf(rows));
       // One that shares tokens with another, which has nothing to say here.
-      if (model.spec.indexer !== null) continue;
       const [shape] = partition(model.spec, { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 });
       const shared = await createModel(device, config, 19, { shape, context: 128 });
       await shared.warmUp("decode");

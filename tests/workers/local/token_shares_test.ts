@@ -104,13 +104,14 @@ function best(logits: Float32Array): number {
 
 describeModelsOnDevices("ranks that share latents by tokens", (kind) => {
   // A software driver compiles for long for each of them.
-  const names = kind === "wasm" ? FIXTURES.filter((name) => !SPARSE_FIXTURES.some((sparse) => sparse === name)) : ["deepseek-v3-tiny"] as const;
+  const names = kind === "wasm" ? FIXTURES : ["deepseek-v3-tiny", "glm-moe-dsa-tiny"] as const;
   for (const name of names) {
     it(`give ${name} the logits of transformers`, async () => {
       const device = await openTestDevice(kind);
       try {
         const { inputs: [tokens], logits } = await readGolden(name);
-        for (const ranks of name === "tiny-mla" ? [2, 3, 4] : [2]) {
+        const sparse = SPARSE_FIXTURES.some((other) => other === name);
+        for (const ranks of kind !== "wasm" ? [2] : name === "tiny-mla" ? [2, 3, 4] : sparse ? [2, 3] : [2]) {
           const models = await load(device, name, shared(ranks));
           const { cache, spec } = models[0];
           // As many blocks as hold a k-th of all tokens.
@@ -130,71 +131,75 @@ describeModelsOnDevices("ranks that share latents by tokens", (kind) => {
     });
   }
 
-  it("generate one worker's tokens from its prompts, with latents in any precision", async () => {
-    const device = await openTestDevice(kind);
-    try {
-      const name = kind === "wasm" ? "tiny-mla" : "deepseek-v3-tiny";
-      const { inputs: [tokens] } = await readGolden(name);
-      const prompt = tokens.slice(0, Math.min(150, tokens.length - 6));
-      for (const cacheDtype of kind === "wasm" ? ["f32", "q8"] as const : ["f16"] as const) {
-        const [whole] = await load(device, name, UNCUT, { cacheDtype });
-        const alone = await LocalGroup.create([whole]);
-        const expected: Float32Array[] = [];
-        const one = await handed(whole, [whole], alone, UNCUT, prompt, CONTEXT);
-        const said = [...tokens.slice(prompt.length, prompt.length + 1)];
-        for (let i = 0; i < GENERATED; i++) {
-          expected.push(await alone.step([{ token: said[i], position: prompt.length + i, sequence: one }]));
-          said.push(best(expected[i]));
+  const generating = kind === "wasm" ? ["tiny-mla", ...SPARSE_FIXTURES] as const : ["deepseek-v3-tiny"] as const;
+  for (const name of generating) {
+    it(`generate one worker's tokens of ${name} from its prompts, with latents in any precision`, async () => {
+      const device = await openTestDevice(kind);
+      try {
+        const { inputs: [tokens] } = await readGolden(name);
+        const prompt = tokens.slice(0, Math.min(150, tokens.length - 6));
+        for (const cacheDtype of kind === "wasm" ? ["f32", "q8"] as const : ["f16"] as const) {
+          const [whole] = await load(device, name, UNCUT, { cacheDtype });
+          const alone = await LocalGroup.create([whole]);
+          const expected: Float32Array[] = [];
+          const one = await handed(whole, [whole], alone, UNCUT, prompt, CONTEXT);
+          const said = [...tokens.slice(prompt.length, prompt.length + 1)];
+          for (let i = 0; i < GENERATED; i++) {
+            expected.push(await alone.step([{ token: said[i], position: prompt.length + i, sequence: one }]));
+            said.push(best(expected[i]));
+          }
+          alone.close(one);
+          for (const [ranks, feedForward] of kind === "wasm" ? [[2, "sharded"], [3, "replicated"]] as const : [[2, "sharded"]] as const) {
+            const cut = shared(ranks, { feedForward });
+            const models = await load(device, name, cut, { cacheDtype });
+            const group = await LocalGroup.create(models);
+            const sequence = await handed(whole, models, group, cut, prompt, CONTEXT);
+            const logits: Float32Array[] = [];
+            for (let i = 0; i < GENERATED; i++) logits.push(await group.step([{ token: said[i], position: prompt.length + i, sequence }]));
+            // What is rounded more coarsely may be rounded otherwise, and then tokens that are nearly as good may be others.
+            if (cacheDtype === "f32") assertEquals(logits.map(best), said.slice(1), `${ranks} ranks`);
+            const error = relativeError(logits.flatMap((row) => [...row]), Float32Array.from(expected.flatMap((row) => [...row])));
+            assert(error <= (cacheDtype === "f32" ? TOLERANCE[kind] : 5e-3), `${ranks} ranks, ${cacheDtype}: ${error}`);
+            group.close(sequence);
+          }
         }
-        alone.close(one);
-        for (const [ranks, feedForward] of kind === "wasm" ? [[2, "sharded"], [3, "replicated"]] as const : [[2, "sharded"]] as const) {
-          const cut = shared(ranks, { feedForward });
-          const models = await load(device, name, cut, { cacheDtype });
-          const group = await LocalGroup.create(models);
-          const sequence = await handed(whole, models, group, cut, prompt, CONTEXT);
-          const logits: Float32Array[] = [];
-          for (let i = 0; i < GENERATED; i++) logits.push(await group.step([{ token: said[i], position: prompt.length + i, sequence }]));
-          // What is rounded more coarsely may be rounded otherwise, and then tokens that are nearly as good may be others.
-          if (cacheDtype === "f32") assertEquals(logits.map(best), said.slice(1), `${ranks} ranks`);
-          const error = relativeError(logits.flatMap((row) => [...row]), Float32Array.from(expected.flatMap((row) => [...row])));
-          assert(error <= (cacheDtype === "f32" ? TOLERANCE[kind] : 5e-3), `${ranks} ranks, ${cacheDtype}: ${error}`);
-          group.close(sequence);
-        }
+      } finally {
+        await closed(device);
       }
-    } finally {
-      await closed(device);
-    }
-  });
+    });
+  }
 
-  it("give a row the same bits whatever else is in its step", async () => {
-    const device = await openTestDevice(kind);
-    try {
-      const name = "deepseek-v3-tiny";
-      const { inputs: [a, b] } = await readGolden(name);
-      const models = await load(device, name, shared(2));
-      const group = await LocalGroup.create(models);
-      const run = async (tokens: readonly number[], atOnce: number) => {
-        const sequence = group.open(96);
-        const logits = await decode(group, sequence, tokens, 0, atOnce);
-        group.close(sequence);
-        return logits;
-      };
-      const [alone, other] = [await run(a, 1), await run(b.slice(0, 40), 1)];
-      assertEquals(await run(a, 5), alone, "several positions of a sequence in a step");
-      const [first, second] = [group.open(96), group.open(96)];
-      const { vocabSize } = models[0].spec;
-      for (let position = 0; position < 96; position++) {
-        // One that goes on while another is at its beginning, and blocks are on either rank.
-        const beside = position < 56 ? [] : [{ token: b[position - 56], position: position - 56, sequence: second }];
-        const logits = await group.step([...beside, { token: a[position], position, sequence: first }]);
-        const row = (from: Float32Array, at: number) => from.slice(at * vocabSize, (at + 1) * vocabSize);
-        assertEquals(row(logits, beside.length), row(alone, position), `position ${position}`);
-        if (beside.length > 0) assertEquals(row(logits, 0), row(other, position - 56), `position ${position}, the other`);
+  const stepping = kind === "wasm" ? ["deepseek-v3-tiny", "glm-moe-dsa-tiny"] as const : ["deepseek-v3-tiny"] as const;
+  for (const name of stepping) {
+    it(`give a row of ${name} the same bits whatever else is in its step`, async () => {
+      const device = await openTestDevice(kind);
+      try {
+        const { inputs: [a, b] } = await readGolden(name);
+        const models = await load(device, name, shared(2));
+        const group = await LocalGroup.create(models);
+        const run = async (tokens: readonly number[], atOnce: number) => {
+          const sequence = group.open(96);
+          const logits = await decode(group, sequence, tokens, 0, atOnce);
+          group.close(sequence);
+          return logits;
+        };
+        const [alone, other] = [await run(a, 1), await run(b.slice(0, 40), 1)];
+        assertEquals(await run(a, 5), alone, "several positions of a sequence in a step");
+        const [first, second] = [group.open(96), group.open(96)];
+        const { vocabSize } = models[0].spec;
+        for (let position = 0; position < 96; position++) {
+          // One that goes on while another is at its beginning, and blocks are on either rank.
+          const beside = position < 56 ? [] : [{ token: b[position - 56], position: position - 56, sequence: second }];
+          const logits = await group.step([...beside, { token: a[position], position, sequence: first }]);
+          const row = (from: Float32Array, at: number) => from.slice(at * vocabSize, (at + 1) * vocabSize);
+          assertEquals(row(logits, beside.length), row(alone, position), `position ${position}`);
+          if (beside.length > 0) assertEquals(row(logits, 0), row(other, position - 56), `position ${position}, the other`);
+        }
+      } finally {
+        await closed(device);
       }
-    } finally {
-      await closed(device);
-    }
-  });
+    });
+  }
 
   if (kind !== "wasm") return;
   it("share the latents of each latent group", async () => {

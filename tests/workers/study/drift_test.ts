@@ -30,6 +30,11 @@ describe("drift", () => {
       assertEquals([agreement, tokens], [1, 48]);
       assertAlmostEquals(perplexity.chosen, perplexity.exact, 1e-3);
     }
+    // Ranks that keep different tokens attend to the same ones that an indexer chooses.
+    for (const ranks of [2, 3]) {
+      const { kl, agreement } = await measureDrift({ ...shared, ranks, model: fixtureDirectory("deepseek-v32-tiny") });
+      assert(Math.abs(kl) < 1e-8 && agreement === 1, `KL ${kl} of ${ranks} ranks`);
+    }
   });
 
   it("is refused where no prediction is left to compare", async () => {
