@@ -175,20 +175,6 @@ describe("parseModelConfig", () => {
     }
   });
 
-  it("finds the original context beside the rope's other fields, and takes a share of heads that says the same", () => {
-    const { original_max_position_embeddings, ...rope_scaling } = V2_LITE.rope_scaling;
-    assertEquals(parse({ ...V2_LITE, rope_scaling, original_max_position_embeddings }), parse(V2_LITE));
-    assertEquals(parse({ ...V2_LITE, original_max_position_embeddings }), parse(V2_LITE));
-    for (const partial_rotary_factor of [null, 1, 64 / 192]) assertEquals(parse({ ...V2_LITE, partial_rotary_factor }), parse(V2_LITE));
-    const { rope_scaling: _, ...plain } = V2_LITE;
-    assertEquals(parse({ ...plain, original_max_position_embeddings: 7 }), parse(plain));
-  });
-
-  it("takes the new spelling of rope parameters for the old one", () => {
-    const { rope_scaling: { type, ...scaling }, rope_theta, ...rest } = V2_LITE;
-    assertEquals(parse({ ...rest, rope_parameters: { ...scaling, rope_type: type, rope_theta } }), parse(V2_LITE));
-  });
-
   it("reads what shares a scale of FP8 weights", () => {
     const block = (quantization_config: object) => parse({ ...V3, quantization_config }).fp8Block;
     assertEquals(block({ quant_method: "fp8", weight_block_size: [128, 64] }), [128, 64]);
