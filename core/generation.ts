@@ -79,6 +79,10 @@ export interface ChosenToken {
   readonly logprob: TokenLogprob | null;
 }
 
+/** What is to be done where a row of logits is NaN. */
+const NO_NUMBERS = "The model's logits are not numbers (NaN): its weights hold such values, or sums are beyond what the device computes with. " +
+  "Look whether the checkpoint is whole (`deno task pull --verify` for models of the hub), and whether --device wasm says the same";
+
 /** How many times as many candidates are looked at where some do not suffice. */
 const MORE = 16;
 
@@ -138,10 +142,16 @@ export class TokenChooser {
     return choice === null ? null : { token: choice.token, probability: Math.exp(choice.logit - list.logSumExp) };
   }
 
-  /** Chooses the next token and counts it; null where the candidates do not reach far enough (a wide nucleus) and the whole row must decide. */
+  /**
+   * Chooses the next token and counts it; null where the candidates do not reach far enough (a wide nucleus) and the whole row must decide.
+   *
+   * @throws {LatentmeshError} `internal` if logits are NaN
+   */
   choose(answer: LogitsAnswer): ChosenToken | null {
     const { sampling } = this.#request;
     const list = answer.adjusted ?? answer.plain!;
+    // Devices that look for the largest pass NaN over, and find nothing: the logarithm of 0.
+    if (!Number.isFinite(list.logSumExp)) throw new LatentmeshError("internal", NO_NUMBERS);
     const choice = sampleToken(candidatesOf(list, candidatesWanted(sampling, MOST_CANDIDATES)), sampling, this.#key, this.#position);
     return choice === null ? null : this.#count(choice, answer);
   }

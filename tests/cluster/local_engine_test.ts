@@ -1,7 +1,9 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../core/errors.ts";
+import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { Engine } from "../../cluster/local_engine.ts";
+import { DirectoryFiles } from "../../workers/load/model_files.ts";
 import { describeOnDevices } from "../support/devices.ts";
 import { itOfWhole, tested } from "../support/extent.ts";
 import { ROOT } from "../../bench/support/root.ts";
@@ -18,6 +20,16 @@ async function withEngine(options: Partial<Parameters<typeof Engine.load>[0]>, t
   } finally {
     await engine.close();
   }
+}
+
+/** Makes one value of a tensor in bf16 NaN. */
+async function writeNaN(model: string, tensor: string): Promise<void> {
+  const path = `${model}/model.safetensors`;
+  using files = new DirectoryFiles(model);
+  const { offset } = (await readSafetensorsHeader((await files.open("model.safetensors"))!)).tensors.get(tensor)!;
+  const bytes = await Deno.readFile(path);
+  bytes.set([0xc0, 0x7f], offset + 600 * 2);
+  await Deno.writeFile(path, bytes);
 }
 
 describeOnDevices("engine", (kind) => {
@@ -65,6 +77,27 @@ describeOnDevices("engine", (kind) => {
         assertEquals(tokens, generated!.slice(24));
       }));
   }
+
+  it("gives no token where logits are NaN, and says so", async () => {
+    const model = await Deno.makeTempDir();
+    try {
+      const from = fixtureDirectory("deepseek-v3-tiny");
+      for (const file of ["config.json", "tokenizer.json", "model.safetensors"]) await Deno.copyFile(`${from}/${file}`, `${model}/${file}`);
+      await writeNaN(model, "model.layers.1.mlp.shared_experts.up_proj.weight");
+      await withEngine({ device: kind, maxBatch, model }, async (engine) => {
+        for (const temperature of [0, 1]) {
+          const { code } = await assertRejects(
+            () => generate(engine, { prompt: [5, 6, 7], maxTokens: 3, temperature }),
+            LatentmeshError,
+            "logits are not numbers",
+          );
+          assertEquals(code, "internal");
+        }
+      });
+    } finally {
+      await Deno.remove(model, { recursive: true });
+    }
+  });
 });
 
 describe("engine", () => {
