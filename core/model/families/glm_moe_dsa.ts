@@ -27,15 +27,19 @@ const CHOOSES: Readonly<Record<string, boolean>> = { full: true, shared: false, 
 /** Which layers choose: as they are listed, or as a pattern has it, or every so many of them behind the first ones. */
 function choosing(config: unknown, layers: number): boolean[] {
   const { indexer_types: listed, index_topk_pattern: pattern, index_topk_freq: every, index_skip_topk_offset: first } = sharing.parse(config);
-  const [field, types] = listed != null ? ["indexer_types", listed] : ["index_topk_pattern", pattern == null ? null : [...pattern]];
-  if (types === null) {
-    return Array.from({ length: layers }, (_, layer) => Math.max(layer - (first ?? 2) + 1, 0) % Math.max(every ?? 1, 1) === 0);
-  }
+  const listing = listed != null ? ["indexer_types", listed] as const : pattern != null ? ["index_topk_pattern", [...pattern]] as const : null;
+  const field = listing?.[0] ?? "index_skip_topk_offset";
+  const chooses = listing === null
+    ? Array.from({ length: layers }, (_, layer) => Math.max(layer - (first ?? 2) + 1, 0) % Math.max(every ?? 1, 1) === 0)
+    : listedAs(field, listing[1], layers);
+  requireField(chooses[0], field, "has the first layer attend to what the one before it has chosen");
+  return chooses;
+}
+
+function listedAs(field: string, types: readonly string[], layers: number): boolean[] {
   requireField(types.length >= layers, field, `has ${types.length} entries for ${layers} layers`);
-  const chooses = types.slice(0, layers).map((type) => {
+  return types.slice(0, layers).map((type) => {
     if (!Object.hasOwn(CHOOSES, type)) throw new FieldError(field, `has "${type.slice(0, 64)}"; only "full" and "shared" are supported`);
     return CHOOSES[type];
   });
-  requireField(chooses[0], field, "begins with a layer that attends to what the one before it has chosen");
-  return chooses;
 }

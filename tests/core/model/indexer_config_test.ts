@@ -33,6 +33,7 @@ describe("the config of sparse attention", () => {
       [{ indexer_types: ["shared", "full", "full", "full", "full", "full"] }, "indexer_types"],
       [{ indexer_types: ["full"] }, "indexer_types"],
       [{ index_topk_pattern: "FSXFSS" }, "index_topk_pattern"],
+      [{ index_topk_freq: 3, index_skip_topk_offset: 0 }, "index_skip_topk_offset"],
       [{ layer_types: ["full_attention"] }, "layer_types"],
       [{ mlp_layer_types: ["sparse"] }, "mlp_layer_types"],
     ];
