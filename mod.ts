@@ -97,7 +97,7 @@ export type { Speculation } from "./core/speculation/speculation.ts";
 export type { JoinedWorkers } from "./cluster/fleet/join.ts";
 export type { AnswerOptions, AnswerPiece, GeneratedToolCall, ResponseFormat, ToolDefinition } from "./cluster/library/generate_answer.ts";
 export type { ModelServer, ServeOptions } from "./cluster/library/serve_model.ts";
-export type { CacheDtype } from "./core/cache/cache_dtype.ts";
+export type { CacheDtype, IndexDtype } from "./core/cache/cache_dtype.ts";
 export type { DeviceChoice } from "./kernels/device/providers.ts";
 export type { DeviceKind } from "./core/device_kind.ts";
 export { Engine, type EngineOptions } from "./cluster/local_engine.ts";

@@ -18,7 +18,7 @@ const WRITTEN = 2 ** 22;
 
 /** Fills the pages of a cache with latents and rotated keys as large as {@link fillRandom}'s; those in eight bits are the same ones again and again. */
 export async function fillLatents(device: Device, buffer: DeviceBuffer, config: CacheConfig, seed = 1): Promise<void> {
-  if (config.dtype !== "q8") return await fillRandom(device, buffer, config.dtype, seed);
+  if (config.dtype === "f32" || config.dtype === "f16") return await fillRandom(device, buffer, config.dtype, seed);
   const [tokenBytes, width, random] = [cacheTokenBytes(config), cacheWidth(config), new Random(seed)];
   const slots = Math.ceil(WRITTEN / tokenBytes / BLOCK_TOKENS) * BLOCK_TOKENS;
   const bytes = new ArrayBuffer(slots * tokenBytes);

@@ -230,7 +230,8 @@ async function timeLinks(links: readonly Link[], bytesEach: number): Promise<num
 
 /** A rank's share of a prompt from memory to its pages. @returns milliseconds */
 async function timeImport(device: Device, model: Model, shape: RankShape, tokens: number): Promise<number> {
-  const configs = shape.latents.map((_, layer) => exportedConfig(keptOf(model.cache, layer, shape)));
+  const { dtype } = model.cache;
+  const configs = shape.latents.map((_, layer) => ({ ...exportedConfig(keptOf(model.cache, layer, shape)), dtype }));
   const blocks = ceilDiv(tokens, BLOCK_TOKENS);
   const cache = new LatentCache(device, { configs, blocks, maxContext: tokens, maxSequences: 1 });
   const sequence = cache.open();

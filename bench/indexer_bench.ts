@@ -6,6 +6,7 @@
  */
 import { parseArgs } from "node:util";
 import { cacheDtypeOf, isHost } from "../core/device_kind.ts";
+import { INDEX_DTYPES, type IndexDtype, indexDtypeFor } from "../core/cache/cache_dtype.ts";
 import { BLOCK_TOKENS } from "../core/cache/blocks.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, type ShapeName, shapeNamed } from "../core/model/synthetic/shapes.ts";
@@ -47,6 +48,7 @@ export async function indexerBench(args: readonly string[]): Promise<void> {
       shape: { type: "string", default: "v3.2" },
       batch: { type: "string", default: "16" },
       context: { type: "string", default: "4096,32768,131072" },
+      "index-cache": { type: "string" },
       json: { type: "string" },
       card: { type: "string" },
     },
@@ -54,12 +56,14 @@ export async function indexerBench(args: readonly string[]): Promise<void> {
   const keep = keeper("indexer", args, values);
   const shape = shapeNamed(values.shape);
   const rows = Number(values.batch);
+  const indexDtype = INDEX_DTYPES.find((dtype) => dtype === values["index-cache"]);
+  if (indexDtype !== values["index-cache"]) throw new Error(`--index-cache is none of ${INDEX_DTYPES.join(", ")}`);
   const times: IndexerTime[] = [];
   let [bytesPerSecond, title] = [0, ""];
   for (const context of values.context.split(",").map(Number)) {
     const device = await openBenchDevice(values.device);
     const stopwatch = await Stopwatch.start(device);
-    times.push(...await timeContext(device, stopwatch, indexed(shape), { rows, context }));
+    times.push(...await timeContext(device, stopwatch, indexed(shape), { rows, context, indexDtype }));
     bytesPerSecond = Math.max(bytesPerSecond, stopwatch.bytesPerSecond);
     title = `${device.kind} (${device.description})`;
     await device.close();
@@ -90,10 +94,10 @@ async function timeContext(
   device: Device,
   stopwatch: Stopwatch,
   { indexer: { heads, width, topTokens }, latentWidth, rope }: ModelSpec & { readonly indexer: IndexerSpec },
-  { rows, context }: Readonly<Record<"rows" | "context", number>>,
+  { rows, context, indexDtype }: Readonly<Record<"rows" | "context", number>> & { readonly indexDtype?: IndexDtype },
 ): Promise<IndexerTime[]> {
   const dtype = cacheDtypeOf(device.kind);
-  const keys = indexKeyConfig(width, dtype === "f32" ? "f32" : "f16");
+  const keys = indexKeyConfig(width, indexDtypeFor(dtype, indexDtype));
   const latents: CacheConfig = { dtype, keyWidth: latentWidth, ropeWidth: rope.width };
   const positions = roundUp(context, BLOCK_TOKENS);
   const [slots, tableWords] = [rows * positions, rows * positions / BLOCK_TOKENS];

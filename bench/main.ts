@@ -89,7 +89,8 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
     run: bodiesBench,
   },
   indexer: {
-    help: "[--device dawn] [--shape v3.2] [--batch 16] [--context 4096,32768,131072] what sparse attention does before it attends, kernel by kernel",
+    help:
+      "[--device dawn] [--shape v3.2] [--batch 16] [--context 4096,32768,131072] [--index-cache f16|f32|fp8] what sparse attention does before it attends, kernel by kernel",
     run: indexerBench,
   },
   roofline: {

@@ -4,7 +4,7 @@
  * @module
  */
 import { z } from "zod";
-import type { CacheDtype } from "../core/cache/cache_dtype.ts";
+import type { CacheDtype, IndexDtype } from "../core/cache/cache_dtype.ts";
 import { callback, checkOptions } from "../core/check_options.ts";
 import type { DeviceChoice } from "../core/device_kind.ts";
 import type { ServedModel } from "../core/engine.ts";
@@ -42,6 +42,8 @@ export interface EngineOptions {
   readonly maxTokensTotal?: number;
   /** Precision of cached latents; default: f32 on the CPU, f16 on GPUs. `q8` takes 57 % of the bytes of f16 where latents have 512 values. */
   readonly cacheDtype?: CacheDtype;
+  /** Precision of cached index keys, of models with sparse attention; default: as latents, f16 beside `q8`. `fp8` takes 56 % of the bytes of f16, and may choose other tokens. */
+  readonly indexDtype?: IndexDtype;
   /** Prompt tokens computed at a time; default: 64 on the CPU, and 512 to 4096 on GPUs, by their memory, as far as that can be told. */
   readonly prefillChunk?: number;
   /** Positions whose keys and values are expanded at a time; default: 512 to 4096, by a GPU's memory. */
@@ -182,6 +184,7 @@ const SETTING_OF = {
   speculate: "decode.speculate",
   maxTokensTotal: "cache.maxTokens",
   cacheDtype: "cache.dtype",
+  indexDtype: "cache.indexDtype",
   prefillChunk: "prefill.chunk",
   prefillWindow: "prefill.window",
   maxStepMs: "mixed.maxStepMs",

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import { type CacheDtype, indexDtypeFor } from "../../core/cache/cache_dtype.ts";
 import { keptTokens } from "../../core/cache/token_share.ts";
 import { isHostChoice } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
@@ -79,7 +79,7 @@ export class Floor {
   bytes({ batch, context }: Case): StepBytes {
     const { moe, indexer } = this.spec;
     const used = moe === null ? 0 : distinctShare(moe.activeExperts / moe.experts, batch);
-    const indexBytes = indexBytesPerToken(this.spec, this.#cacheDtype);
+    const indexBytes = indexBytesPerToken(this.spec, indexDtypeFor(this.#cacheDtype));
     const all = this.#ranks.map(({ shape, always, experts, row }): StepBytes => {
       const tokens = keptTokens(shape.tokens, context);
       // Index keys of all tokens are read, latents of those alone that are chosen: in equal parts by ranks that share them.

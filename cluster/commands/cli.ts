@@ -12,6 +12,7 @@ import { groupFlags } from "../config/flag_groups.ts";
 import {
   type AllFlags,
   cacheDtypeOption,
+  indexCacheOption,
   integer,
   integers,
   settingsOf,
@@ -154,6 +155,7 @@ export function createProgram(version: string, services: () => Promise<Services>
   withScheme(withDevice(program.command("drift").description("print how far a way of decoding drifts from exact attention, on documents")))
     .requiredOption("--text <file>", "JSON array of documents")
     .addOption(cacheDtypeOption())
+    .addOption(indexCacheOption())
     .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
     .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
     .option("--json", "print JSON instead of a table")

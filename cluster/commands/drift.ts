@@ -11,7 +11,7 @@ import { showProgress } from "../logs/progress.ts";
 import { readDocuments } from "../text/documents.ts";
 
 /** Flags of the command. */
-export interface DriftFlags extends Pick<ModelFlags, "model" | "device" | "cacheDtype">, SchemeFlags {
+export interface DriftFlags extends Pick<ModelFlags, "model" | "device" | "cacheDtype" | "indexCache">, SchemeFlags {
   readonly text: string;
   readonly limitTokens: number;
   readonly prefix?: number;
@@ -21,12 +21,12 @@ export interface DriftFlags extends Pick<ModelFlags, "model" | "device" | "cache
 /** Measures and prints. */
 export async function drift(flags: DriftFlags, measureDrift: MeasureDrift): Promise<void> {
   const documents = await readDocuments(flags.text);
-  const { model, device, dawn, cacheDtype, decode: { scheme } } = await fetchedSettingsOf(flags);
+  const { model, device, dawn, cacheDtype, indexDtype, decode: { scheme } } = await fetchedSettingsOf(flags);
   const { limitTokens, prefix } = flags;
   const progress = showProgress("decoding", (tokens) => `${tokens} tokens`);
   const onProgress = ({ done, total }: { done: number; total: number }) => progress.update(done, total);
-  const report = await measureDrift({ ...scheme, model, device, dawn, documents, limitTokens, prefix, cacheDtype, onProgress }).finally(() =>
-    progress.stop()
+  const report = await measureDrift({ ...scheme, model, device, dawn, documents, limitTokens, prefix, cacheDtype, indexDtype, onProgress }).finally(
+    () => progress.stop(),
   );
   print(report, flags.json ?? false);
 }

@@ -56,7 +56,7 @@ export async function planCluster(given: Settings, services: PlanServices): Prom
     ranks,
     collectivesPerToken: collectivesPerStep(spec, cuts.decode),
     wireBytesPerToken: wireBytesPerToken(spec, cuts.decode, settings.decode.wire),
-    handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, cache.dtype),
+    handoffBytesPerPromptToken: settings.mixed.workers > 0 ? 0 : handoffBytesPerToken(spec, shapes.decode, cache.dtype, cache.indexDtype),
     obstacle: isHostChoice(settings.device) ? null : missingGpu(settings.cluster.hosts),
     idle: idleAdvice(settings),
   };
@@ -134,7 +134,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
       ...(mixed.workers === 0 || slices ? { cacheTokens: prefillTokens } : {}),
     },
     mixed: mixed.workers > 0 ? { ...mixed } : undefined,
-    cache: { maxTokens, dtype },
+    cache: { maxTokens, dtype, ...(settings.indexDtype === undefined ? {} : { indexDtype: settings.indexDtype }) },
     server: { host, port, modelName, shutdownTimeout },
     cluster: { listen: cluster.listen?.replace(/^wss?:\/\//, ""), tls: cluster.tls, strict: cluster.strict, hosts: [...cluster.hosts] },
   };

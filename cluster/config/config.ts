@@ -4,7 +4,7 @@
  * @module
  */
 import { ATTENTION_MODES } from "../../core/tpla/scheme.ts";
-import { CACHE_DTYPES } from "../../core/cache/cache_dtype.ts";
+import { CACHE_DTYPES, INDEX_DTYPES } from "../../core/cache/cache_dtype.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { parse as parseYaml } from "yaml";
 import { z } from "zod";
@@ -107,6 +107,9 @@ const modelShape = {
     ).optional(),
     dtype: z.enum(CACHE_DTYPES).describe(
       "precision of cached latents; f32 on the CPU and f16 on GPUs by default; q8 is eight bits a value and a scale for up to 128 of them, with rotated keys in f16",
+    ).optional(),
+    indexDtype: z.enum(INDEX_DTYPES).describe(
+      "precision of cached index keys, of models with sparse attention: as latents, or f16 where those are q8, by default; fp8 is eight bits a value and a scale for a key, and may choose other tokens",
     ).optional(),
   }).describe("the latent cache of every unit").optional(),
 };

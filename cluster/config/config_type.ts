@@ -52,6 +52,8 @@ export interface ModelConfig {
     maxTokens?: number;
     /** Precision of cached latents; f32 on the CPU and f16 on GPUs by default; `q8`: eight bits a value, and a scale for up to 128 of them. */
     dtype?: "f16" | "f32" | "q8";
+    /** Precision of cached index keys (sparse attention); as latents, or f16 where those are `q8`, by default; `fp8`: eight bits a value, and a scale for a key. */
+    indexDtype?: "f16" | "f32" | "fp8";
   };
 }
 

@@ -18,6 +18,7 @@ export const FLAG_GROUPS: Readonly<Record<string, readonly string[]>> = {
     "max-tokens-total",
     "cache-memory",
     "cache-dtype",
+    "index-cache",
     "prefill-chunk",
     "prefill-window",
     "threads",

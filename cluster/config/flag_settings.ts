@@ -34,6 +34,7 @@ export const SETTING_OF = {
   maxTokensTotal: "cache.maxTokens",
   cacheMemory: "cache.memory",
   cacheDtype: "cache.dtype",
+  indexCache: "cache.indexDtype",
   host: "server.host",
   port: "server.port",
   modelName: "server.modelName",

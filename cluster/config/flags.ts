@@ -4,7 +4,7 @@
  * @module
  */
 import { withDawn } from "./fetched_dawn.ts";
-import { CACHE_DTYPES, type CacheDtype } from "../../core/cache/cache_dtype.ts";
+import { CACHE_DTYPES, type CacheDtype, INDEX_DTYPES, type IndexDtype } from "../../core/cache/cache_dtype.ts";
 import { DEVICE_CHOICES, DEVICE_HELP } from "../../core/device_kind.ts";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
@@ -30,6 +30,7 @@ export interface ModelFlags {
   readonly maxTokensTotal?: number;
   readonly cacheMemory?: number;
   readonly cacheDtype?: CacheDtype;
+  readonly indexCache?: IndexDtype;
   readonly prefillChunk?: number;
   readonly prefillWindow?: number;
 }
@@ -110,6 +111,7 @@ export function withModel(command: Command): Command {
       integer,
     )
     .addOption(cacheDtypeOption())
+    .addOption(indexCacheOption())
     .option("--prefill-chunk <n>", "prompt tokens computed at a time (default: 64 on the CPU; 512 to 4096 on GPUs, by their memory)", integer)
     .option("--prefill-window <n>", "positions whose keys and values are expanded at a time (default: 512 to 4096, by a GPU's memory)", integer);
 }
@@ -118,6 +120,14 @@ export function withModel(command: Command): Command {
 export function cacheDtypeOption(): Option {
   return new Option("--cache-dtype <type>", "precision of cached latents (default: f32 on the CPU, f16 on GPUs); q8: eight bits a value, and scales")
     .choices([...CACHE_DTYPES]);
+}
+
+/** `--index-cache`. */
+export function indexCacheOption(): Option {
+  return new Option(
+    "--index-cache <type>",
+    "precision of cached index keys, of models with sparse attention (default: as latents, f16 beside q8); fp8: eight bits a value, and a scale for a key",
+  ).choices([...INDEX_DTYPES]);
 }
 
 /** Flags about how a decode group attends. */

@@ -6,7 +6,7 @@
 import { definedOnly, merge } from "./merge.ts";
 import { embeddedDirectory } from "./embedded_model.ts";
 import type { HubName } from "../hub/hub_name.ts";
-import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import type { CacheDtype, IndexDtype } from "../../core/cache/cache_dtype.ts";
 import type { DeviceTuning } from "../../core/device_kind.ts";
 import { readEnv, readTuning, resolveSecret } from "../../core/env.ts";
 import { LatentmeshError } from "../../core/errors.ts";
@@ -35,6 +35,7 @@ export interface Settings {
   /** Fraction of what devices have left that the cache takes; `fitCache` turns it into tokens. */
   readonly cacheMemory: number | undefined;
   readonly cacheDtype: CacheDtype | undefined;
+  readonly indexDtype: IndexDtype | undefined;
   readonly prefillChunk: number | undefined;
   readonly prefillWindow: number | undefined;
   readonly dawn: string | undefined;
@@ -149,6 +150,7 @@ export function resolveSettings(flags: Config, file: Config, env: (name: string)
     maxTokensTotal: config.cache?.maxTokens,
     cacheMemory: config.cache?.memory,
     cacheDtype: config.cache?.dtype,
+    indexDtype: config.cache?.indexDtype,
     prefillChunk: config.prefill?.chunk,
     prefillWindow: config.prefill?.window,
     dawn: readEnv("LATENTMESH_DAWN", env),

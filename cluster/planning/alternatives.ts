@@ -162,13 +162,13 @@ function predict(
   { batch, context }: StepShape,
 ): Pick<Planned, "stepMs" | "tokensPerSecond"> {
   const { spec } = model;
-  const { weights } = settings;
+  const { weights, indexDtype } = settings;
   const cut = resolveCuts(settings, model).decode;
   const sharing = cut.feedForward === "replicated" ? 1 : cut.ranks;
   const step = (batch: number) =>
     Math.max(
       ...ranks.filter(({ role }) => role !== "prefill").map(({ weightBytes, promptWeightBytes, cachedBytesPerToken }) => {
-        const read = { weightBytes: weightBytes - promptWeightBytes, cachedBytesPerToken, sharing, sums: collectivesPerStep(spec, cut) };
+        const read = { weightBytes: weightBytes - promptWeightBytes, cachedBytesPerToken, indexDtype, sharing, sums: collectivesPerStep(spec, cut) };
         return predictStep(spec, weights, read, { batch, context });
       }),
     );

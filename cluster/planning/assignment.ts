@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import { type CacheDtype, type IndexDtype, indexDtypeFor, refuseWithoutIndexKeys } from "../../core/cache/cache_dtype.ts";
 import { cacheDtypeOf, isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { choosePrefillSizes, type PrefillDevice, UNUSED_WINDOW } from "../../core/model/prefill_sizes.ts";
@@ -20,6 +20,8 @@ import type { Slot, UnitPlan } from "./topology.ts";
 /** Sizes that every worker must agree on. */
 export interface CachePlan {
   readonly dtype: CacheDtype;
+  /** Of index keys. */
+  readonly indexDtype: IndexDtype;
   /** Tokens that a decode group or mixed unit holds. */
   readonly maxTokens: number;
   /** Tokens whose whole latents a prefill unit holds, or a mixed unit that generates from slices. */
@@ -162,17 +164,19 @@ export const PROMPT_CACHE_TOKENS = 32768;
 
 /** Sizes for such devices. */
 export function planCache(
-  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "prefillChunk" | "prefillWindow" | "prefill" | "mixed" | "decode">,
+  settings: Pick<Settings, "maxTokensTotal" | "cacheDtype" | "indexDtype" | "prefillChunk" | "prefillWindow" | "prefill" | "mixed" | "decode">,
   { spec }: ModelDescription,
   device: PrefillDevice,
 ): CachePlan {
+  refuseWithoutIndexKeys(settings.indexDtype, spec);
   const maxTokens = settings.maxTokensTotal ?? Math.min(4 * spec.maxPositions, 32768);
   const maxContext = Math.min(spec.maxPositions, maxTokens);
   const sizes = choosePrefillSizes(spec, device, { chunk: settings.prefillChunk, window: settings.prefillWindow }, maxContext);
   // Whole latents beside slices are what slices are there to save: no more than prompts that are computed and those that come again need.
   const standard = generatesFromSlices(settings) ? Math.min(maxTokens, PROMPT_CACHE_TOKENS) : maxTokens;
   const prefillTokens = Math.max(maxContext, settings.prefill.cacheTokens ?? standard);
-  return { dtype: settings.cacheDtype ?? cacheDtypeOf(device.kind), maxTokens, prefillTokens, maxContext, ...sizes };
+  const dtype = settings.cacheDtype ?? cacheDtypeOf(device.kind);
+  return { dtype, indexDtype: indexDtypeFor(dtype, settings.indexDtype), maxTokens, prefillTokens, maxContext, ...sizes };
 }
 
 /** Ranks that round differently route tokens to different experts, and their sums are then sums of different things. */
@@ -196,7 +200,7 @@ export const PROMPTS_PER_UNIT = 8;
 export function assignmentOf(settings: Settings, model: ClusterModel<ModelDescription>, unit: UnitPlan, slot: Slot, cache: CachePlan): Assignment {
   const { decode, weights } = settings;
   const cuts = resolveCuts(settings, model.package);
-  const { dtype, maxContext, chunk, window, keptWindows } = cache;
+  const { dtype, indexDtype, maxContext, chunk, window, keptWindows } = cache;
   const { maxBatch } = decode;
   const prefilling = { prefillRows: chunk, window, keptWindows, logitRows: Math.min(64, chunk) };
   const byRole = {
@@ -226,6 +230,7 @@ export function assignmentOf(settings: Settings, model: ClusterModel<ModelDescri
     mtp: model.package.spec.mtp,
     weights,
     cacheDtype: dtype,
+    indexDtype,
     maxContext,
     ...byRole[unit.role],
     lanes: unit.role === "decode" && decode.pingPong ? 2 : 1,

@@ -3,8 +3,10 @@
  *
  * @module
  */
+import type { IndexDtype } from "../../core/cache/cache_dtype.ts";
 import { hasZeros, leastGroup } from "../../core/model/int4/int4_spec.ts";
-import { indexedLayers, isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
+import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
+import { indexBytesPerToken } from "../../core/tpla/plan.ts";
 import type { Settings } from "../config/settings.ts";
 
 /** Bytes a card reads in a second: an H200, of steps that are read well (bench/NOTES.md). On other cards predictions are off by one factor, all of them alike. */
@@ -18,6 +20,8 @@ export interface StepLoad {
   readonly weightBytes: number;
   /** Of one rank, all layers. */
   readonly cachedBytesPerToken: number;
+  /** Precision of cached index keys; default: f16. */
+  readonly indexDtype?: IndexDtype;
   /** Ranks that share experts; each has all of them where blocks are whole. */
   readonly sharing: number;
   /** Sums of a step. */
@@ -47,14 +51,14 @@ export function bytesOfStep(spec: ModelSpec, weights: Settings["weights"], load:
     // Rows choose independently, as far as is known here.
     unread = experts * (1 - moe.activeExperts / moe.experts) ** batch;
   }
-  return Math.max(0, load.weightBytes - table - unread) + batch * cacheBytesOfRow(spec, load.cachedBytesPerToken, context);
+  return Math.max(0, load.weightBytes - table - unread) + batch * cacheBytesOfRow(spec, load, context);
 }
 
 /** What a row reads of the cache: all of each token, or index keys of all, which are in f16 on cards, and the rest of those that are chosen. */
-function cacheBytesOfRow(spec: ModelSpec, perToken: number, context: number): number {
+function cacheBytesOfRow(spec: ModelSpec, { cachedBytesPerToken: perToken, indexDtype = "f16" }: StepLoad, context: number): number {
   const { indexer } = spec;
   if (indexer === null) return context * perToken;
-  const keys = indexedLayers(spec).length * indexer.width * 2;
+  const keys = indexBytesPerToken(spec, indexDtype);
   return context * keys + Math.min(context, indexer.topTokens) * (perToken - keys);
 }
 

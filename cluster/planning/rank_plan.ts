@@ -59,7 +59,7 @@ export async function planRanks(
         slot,
         role: unit.role,
         cachedWidth: perToken(shape, cachedWidth(spec, shape)),
-        cachedBytesPerToken: perToken(shape, cacheBytesPerToken(spec, shape, cache.dtype)),
+        cachedBytesPerToken: perToken(shape, cacheBytesPerToken(spec, shape, cache.dtype, cache.indexDtype)),
       });
     }
   }

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import type { CacheDtype, IndexDtype } from "../../core/cache/cache_dtype.ts";
 import type { DeviceKind } from "../../core/device_kind.ts";
 import type { LatentmeshError } from "../../core/errors.ts";
 import type { ModelFiles } from "../../core/model/checkpoint.ts";
@@ -51,6 +51,7 @@ export interface RankSizes {
   readonly mtp?: boolean;
   readonly weights: Settings["weights"];
   readonly cacheDtype: CacheDtype;
+  readonly indexDtype?: IndexDtype;
   readonly maxTokens: number;
   readonly maxContext: number;
   readonly maxSequences: number;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../cache/cache_dtype.ts";
+import type { CacheDtype, IndexDtype } from "../cache/cache_dtype.ts";
 import type { Scheme } from "./scheme.ts";
 
 /** What is measured. */
@@ -15,6 +15,8 @@ export interface DriftRequest extends Scheme {
   readonly prefix?: number;
   /** Precision in which latents are cached by the group, and by whoever computes prompts for it; default: as the device caches them for exact attention. */
   readonly cacheDtype?: CacheDtype;
+  /** The same of index keys; default: as the device caches them for exact attention. */
+  readonly indexDtype?: IndexDtype;
 }
 
 /** What `drift --json` prints. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../cache/cache_dtype.ts";
+import { type CacheDtype, type IndexDtype, indexDtypeFor } from "../cache/cache_dtype.ts";
 import { q8Slot } from "../cache/q8_slot.ts";
 import { indexedLayers, type ModelSpec } from "../model/spec.ts";
 import type { PartitionOptions, RankShape } from "./partition.ts";
@@ -17,21 +17,23 @@ export function cachedWidth(spec: ModelSpec, { latents }: RankShape): number {
  * Bytes one rank caches of a token that it keeps, all layers; of latents in eight bits, with their scales. Of index keys it has all tokens': for each token that it keeps,
  * those of as many as there are shares.
  */
-export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype): number {
+export function cacheBytesPerToken(spec: ModelSpec, shape: RankShape, dtype: CacheDtype, indexDtype: IndexDtype = indexDtypeFor(dtype)): number {
   const ropeWidth = spec.rope.width;
   return shape.latents.reduce((sum, { keyWidth, scaleGroups: groups }) => {
     return sum + (dtype === "q8" ? q8Slot({ keyWidth, ropeWidth, groups }).bytes : (keyWidth + ropeWidth) * (dtype === "f16" ? 2 : 4));
-  }, shape.tokens.of * indexBytesPerToken(spec, dtype));
+  }, shape.tokens.of * indexBytesPerToken(spec, indexDtype));
 }
 
-/** Bytes of index keys that every rank caches of every token beside latents, all layers that choose tokens; f16 where latents are in eight bits. */
-export function indexBytesPerToken(spec: ModelSpec, dtype: CacheDtype): number {
-  return (spec.indexer?.width ?? 0) * indexedLayers(spec).length * (dtype === "f32" ? 4 : 2);
+/** Bytes of index keys that every rank caches of every token beside latents, all layers that choose tokens; in eight bits with their scales. */
+export function indexBytesPerToken(spec: ModelSpec, dtype: IndexDtype): number {
+  const keyWidth = spec.indexer?.width ?? 0;
+  const bytes = dtype === "fp8" ? q8Slot({ keyWidth, ropeWidth: 0, groups: [keyWidth] }).bytes : keyWidth * (dtype === "f32" ? 4 : 2);
+  return bytes * indexedLayers(spec).length;
 }
 
 /** Bytes a prefill worker hands over per prompt token, all layers and ranks: Σ (|K_i| + d_r) over the ranks that keep the token, and index keys to all. */
-export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype): number {
-  return shapes.reduce((sum, shape) => sum + (shape.tokens.index === 0 ? cacheBytesPerToken(spec, shape, dtype) : 0), 0);
+export function handoffBytesPerToken(spec: ModelSpec, shapes: readonly RankShape[], dtype: CacheDtype, indexDtype?: IndexDtype): number {
+  return shapes.reduce((sum, shape) => sum + (shape.tokens.index === 0 ? cacheBytesPerToken(spec, shape, dtype, indexDtype) : 0), 0);
 }
 
 /** What is `perKept` of each token that a rank keeps, as a mean over all tokens. */

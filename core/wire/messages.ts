@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { CACHE_DTYPES, type CacheDtype } from "../cache/cache_dtype.ts";
+import { CACHE_DTYPES, type CacheDtype, INDEX_DTYPES, type IndexDtype } from "../cache/cache_dtype.ts";
 import { DEVICE_KINDS } from "../device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "../errors.ts";
@@ -59,6 +59,9 @@ export const assignmentSchema = z.strictObject({
   mtp: z.boolean().describe("whether the layer that drafts is loaded, and what it needs is cached and handed over"),
   weights: z.enum(["keep", "q8", "q4"]),
   cacheDtype: z.enum(CACHE_DTYPES),
+  indexDtype: z.enum(INDEX_DTYPES).optional().describe(
+    "precision of cached index keys; without it, that of latents, or f16 where they are in eight bits",
+  ),
   maxTokens: count,
   maxContext: count,
   maxSequences: count.min(1),
@@ -259,7 +262,7 @@ export const peerFrameSchema = z.discriminatedUnion("kind", [
     layers: z.tuple([count, count]).describe("half-open"),
     range: z.tuple([count, count]).describe("tokens of each layer, half-open, counted among those that the rank keeps"),
     at: count.optional().describe("where they lie in memory that both share, see workers/handoff/handoff_window.ts; without it, behind the message"),
-    dtype: z.enum(CACHE_DTYPES),
+    dtype: z.enum([...CACHE_DTYPES, "fp8"]),
     ...tensorFields,
   }),
   /** How ranks of one host come to share memory, see workers/collective/share_memory.ts, and prefill workers and decode ranks, see workers/handoff/handoff_window.ts. */
@@ -281,8 +284,8 @@ export type PeerFrame = z.output<typeof peerFrameSchema>;
 export type PeerFrameOf<K extends PeerFrame["kind"]> = Extract<PeerFrame, { kind: K }>;
 
 /** Bytes of one value on the wire; latents in eight bits are sent as the bytes that they lie in, scales and rotated keys among them. */
-export function dtypeBytes(dtype: CacheDtype): number {
-  return { f32: 4, f16: 2, q8: 1 }[dtype];
+export function dtypeBytes(dtype: CacheDtype | IndexDtype): number {
+  return { f32: 4, f16: 2, q8: 1, fp8: 1 }[dtype];
 }
 
 /**

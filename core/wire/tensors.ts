@@ -3,15 +3,15 @@
  *
  * @module
  */
-import type { CacheDtype } from "../cache/cache_dtype.ts";
+import type { CacheDtype, IndexDtype } from "../cache/cache_dtype.ts";
 import { LatentmeshError } from "../errors.ts";
 import { dtypeBytes } from "./messages.ts";
 
 /** Throws unless dtype × shape, the announced length and the payload agree, and the shape is the expected one. */
 export function checkTensor(
-  header: { readonly dtype: CacheDtype; readonly shape: readonly number[]; readonly byteLength: number },
+  header: { readonly dtype: CacheDtype | IndexDtype; readonly shape: readonly number[]; readonly byteLength: number },
   payload: Uint8Array,
-  expected: { readonly dtype: CacheDtype; readonly shape: readonly number[] },
+  expected: { readonly dtype: CacheDtype | IndexDtype; readonly shape: readonly number[] },
 ): void {
   if (header.dtype !== expected.dtype || header.shape.length !== expected.shape.length || header.shape.some((n, i) => n !== expected.shape[i])) {
     const text = ({ dtype, shape }: typeof expected) => `${dtype} [${shape.join(", ")}]`;

@@ -3,13 +3,18 @@
  *
  * @module
  */
+import type { IndexDtype } from "../../core/cache/cache_dtype.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type HostBuffer, type Kernel } from "../authoring/contract.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWidth, slotOf, writeSlot } from "../latent_cache/layout.ts";
 import { SHORT_SEQUENCE } from "../rope_store/rope_store.ts";
+import { fill, sectionsOf } from "../authoring/sections.ts";
+import { fp8Config, fp8StoreWgsl } from "../latent_cache/fp8.ts";
 import storeF16 from "../rope_store/store_f16.wgsl" with { type: "text" };
 import storeF32 from "../rope_store/store_f32.wgsl" with { type: "text" };
 import source from "./index_keys.wgsl" with { type: "text" };
+import storeFp8 from "./store_fp8.wgsl" with { type: "text" };
+import storePairs from "./store_pairs.wgsl" with { type: "text" };
 
 /** Configuration of {@link indexKeys}. */
 export interface IndexKeysConfig {
@@ -36,8 +41,8 @@ const THREADS = 128;
 const PARTS = 16;
 
 /** How keys are cached: their width, and precision. */
-export function indexKeyConfig(width: number, dtype: "f16" | "f32"): CacheConfig {
-  return { dtype, keyWidth: width, ropeWidth: 0 };
+export function indexKeyConfig(width: number, dtype: IndexDtype): CacheConfig {
+  return dtype === "fp8" ? fp8Config(width) : { dtype, keyWidth: width, ropeWidth: 0 };
 }
 
 /**
@@ -58,7 +63,7 @@ export const indexKeys: Kernel<IndexKeysConfig, "x" | "gain" | "bias" | "step" |
       POSITIONS: positions,
       THREADS,
       PARTS,
-    }, { EPS: eps }) + `const INTERLEAVED = ${interleaved};\n` + (cache.dtype === "f32" ? storeF32 : storeF16) + source,
+    }, { EPS: eps }) + `const INTERLEAVED = ${interleaved};\n` + storingWgsl(cache),
   workgroups: ({ heads, ropeWidth }, { rows }) => [rows, 1 + ceilDiv(heads * ropeWidth / 2, THREADS), 1],
   sizes: ({ cache, slots, tableWords, heads, ropeWidth, positions, shortPositions }, { rows }) => ({
     x: rows * cache.keyWidth * 4,
@@ -86,6 +91,11 @@ export const indexKeys: Kernel<IndexKeysConfig, "x" | "gain" | "bias" | "step" |
     }
   },
 };
+
+function storingWgsl(cache: CacheConfig): string {
+  if (cache.dtype === "fp8") return fp8StoreWgsl(cache) + fill(source, sectionsOf(storeFp8));
+  return (cache.dtype === "f32" ? storeF32 : storeF16) + fill(source, sectionsOf(storePairs));
+}
 
 /** In place: mean 0, variance 1. */
 function normalise(values: Float64Array, eps: number): void {

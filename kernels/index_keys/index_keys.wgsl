@@ -46,10 +46,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
   workgroupBarrier();
   let position = step[row].y;
   let slot = tables[step[row].w + position / BLOCK_TOKENS] * BLOCK_TOKENS + position % BLOCK_TOKENS;
-  for (var column = 2u * thread; column < CACHE_WIDTH; column += 2u * THREADS) {
-    store_pair(slot, column / 2u, vec2(rotated(column, turns), rotated(column + 1u, turns)));
-  }
+@fill(store)
 }
+
+@fill(functions)
 
 // The sum of what all threads bring, in a fixed order.
 fn sum_of_all(thread: u32, own: f32) -> f32 {

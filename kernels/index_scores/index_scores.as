@@ -11,7 +11,8 @@ class Scores {
   tables: usize;
   step: usize;
   scores: usize;
-  halves: u32;
+  // Of keys: 0 f32, 1 f16, 2 fp8 with a scale behind whole vectors of 16 bytes.
+  format: u32;
   heads: u32;
   width: u32;
   slotBytes: u32;
@@ -34,21 +35,27 @@ export function indexScores(args: usize, first: u32, end: u32, scratch: usize): 
     const keys = all.cache + load<u32>(table + (block << 2)) * all.blockTokens * all.slotBytes;
     const count = min(all.blockTokens, context - from);
     const to = all.scores + (at * all.positions + from << 2);
-    if (all.halves) score<i16>(all, row, keys, count, to, scratch);
+    if (all.format == 2) score<u8>(all, row, keys, count, to, scratch);
+    else if (all.format == 1) score<i16>(all, row, keys, count, to, scratch);
     else score<f32>(all, row, keys, count, to, scratch);
   }
 }
 
 function score<T>(all: Scores, row: u32, keys: usize, count: u32, to: usize, scratch: usize): void {
   const heads = all.heads, width = all.width, bytes = width << 2;
-  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(1);
+  const c0 = constant<T>(0), c1 = constant<T>(1), c2 = constant<T>(sizeof<T>() == 1 ? 2 : 1);
   const k1 = scratch + bytes, k2 = k1 + bytes, k3 = k2 + bytes;
   const none = f32x4.splat(0);
   for (let t: u32 = 0; t < count; t += 4) {
     // Beyond the last key it is read again, and its score not kept.
     for (let i: u32 = 0; i < 4; i++) {
       const key = keys + min(t + i, count - 1) * all.slotBytes, widened = scratch + i * bytes;
-      for (let k: u32 = 0; k < width; k += 4) v128.store(widened + (k << 2), quad<T>(key, k, c0, c1, c2));
+      if (sizeof<T>() == 1) {
+        const scale = v128.load32_splat(key + (width + 15 & ~15));
+        for (let k: u32 = 0; k < width; k += 4) v128.store(widened + (k << 2), f32x4.mul(quad<T>(key, k, c0, c1, c2), scale));
+      } else {
+        for (let k: u32 = 0; k < width; k += 4) v128.store(widened + (k << 2), quad<T>(key, k, c0, c1, c2));
+      }
     }
     let sum = none;
     for (let head: u32 = 0; head < heads; head += 2) {

@@ -79,7 +79,18 @@ export const indexScores: Kernel<IndexScoresConfig, "q" | "weights" | "cache" | 
       // Keys as f32.
       reserve(4 * width * 4);
       const args = allocate(14);
-      args.u32.set([at.q, at.weights, at.cache, at.tables, at.step, at.scores, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
+      args.u32.set([
+        at.q,
+        at.weights,
+        at.cache,
+        at.tables,
+        at.step,
+        at.scores,
+        { f32: 0, f16: 1, fp8: 2, q8: 0 }[cache.dtype],
+        heads,
+        width,
+        cacheTokenBytes(cache),
+      ]);
       args.u32.set([positions, blockTokens], 10);
       return ({ rows, first_row, tokens }) => {
         const blocks = ceilDiv(tokens, blockTokens);

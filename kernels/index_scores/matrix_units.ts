@@ -1,14 +1,17 @@
 /**
- * Scores by index keys on matrix units (`chromium-experimental-subgroup-matrix`): keys are in f16, queries are rounded to it, products and sums are f32.
+ * Scores by index keys on matrix units (`chromium-experimental-subgroup-matrix`): keys are in f16, or widened to it, queries are rounded to it, products and sums are f32.
  *
  * @module
  */
 import { ceilDiv } from "../../core/numeric.ts";
 import { constants, type Kernel, workgroupMemory } from "../authoring/contract.ts";
 import halves from "../authoring/halves.wgsl" with { type: "text" };
+import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
 import { cacheTokenBytes } from "../latent_cache/layout.ts";
 import { indexScores, type IndexScoresConfig } from "./index_scores.ts";
+import keysF16 from "./keys_f16.wgsl" with { type: "text" };
+import keysFp8 from "./keys_fp8.wgsl" with { type: "text" };
 import source from "./matrix_units.wgsl" with { type: "text" };
 
 /** Keys of a tile. */
@@ -49,13 +52,13 @@ function groupsOf(tokens: number, rows: number, blockTokens: number): number {
 /** Whether matrix units take keys and queries of such sizes. @param workgroupLimit bytes of workgroup memory that the device allows */
 export function scoresOnUnits(config: IndexScoresConfig, workgroupLimit: number): boolean {
   const { heads, cache: { dtype, keyWidth } } = config;
-  if (dtype !== "f16" || heads % 16 !== 0 || keyWidth % 16 !== 0) return false;
+  if (dtype !== "f16" && dtype !== "fp8" || heads % 16 !== 0 || keyWidth % 16 !== 0) return false;
   const { subgroups, rowTiles, bytes } = layOut(config);
   // All threads read as much of a tile.
-  return Number.isInteger(rowTiles) && keyWidth / 16 % subgroups === 0 && bytes <= workgroupLimit;
+  return Number.isInteger(rowTiles) && keyWidth / (dtype === "fp8" ? 32 : 16) % subgroups === 0 && bytes <= workgroupLimit;
 }
 
-/** As {@link indexScores}, of keys in f16. */
+/** As {@link indexScores}, of keys in f16 or fp8. */
 export const indexScoresMatrix: typeof indexScores = {
   ...indexScores,
   // Keys are not written; the shader says what this is for.
@@ -64,6 +67,7 @@ export const indexScoresMatrix: typeof indexScores = {
     const { cache, blockTokens, heads, positions } = config;
     const { subgroups, rowTiles, tiles } = layOut(config);
     const threads = subgroups * 32;
+    const keyVectors = cache.keyWidth / (cache.dtype === "fp8" ? 16 : 8);
     const numbers = {
       HEADS: heads,
       WIDTH: cache.keyWidth,
@@ -79,9 +83,11 @@ export const indexScoresMatrix: typeof indexScores = {
       ROW_TILES: rowTiles,
       QUERY_LOADS: 16 * subgroups * cache.keyWidth / 8 / threads,
       STEPS: cache.keyWidth / 16,
-      LOADS: TOKENS * cache.keyWidth / 8 / threads,
+      KEY_VECTORS: keyVectors,
+      LOADS: TOKENS * keyVectors / threads,
     };
-    return constants(numbers) + halves + unroll(source, numbers);
+    const filled = fill(source, sectionsOf(cache.dtype === "fp8" ? keysFp8 : keysF16));
+    return constants(numbers) + halves + unroll(filled, numbers);
   },
   workgroups: ({ blockTokens }, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows, blockTokens), rows, 1],
   wasm: undefined,

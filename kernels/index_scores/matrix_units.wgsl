@@ -3,7 +3,7 @@
 // barriers cost next to nothing, and each subgroup of a processor is at something else.
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
 @group(0) @binding(2) var<storage, read> weights: array<f32>; // [row, head]
-// Never written: what is read ahead would else be read where it is first used. Eight values in f16 each.
+// Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
 @group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
@@ -24,6 +24,7 @@ var<workgroup> tiles: array<vec4<u32>, TILES>; // keys and products; before the 
 var<workgroup> parts: array<vec4<f32>, SUBGROUPS * FOURS>; // [subgroup, four keys]
 var<workgroup> blocks: array<u32, HELD_BLOCKS>;
 
+@fill(functions)
 @compute @workgroup_size(THREADS)
 fn main(
   @builtin(workgroup_id) group: vec3<u32>,
@@ -50,7 +51,7 @@ fn main(
   let limit = end - 1u;
   let first_vector = blocks[0] * SLOT_VECTORS;
   @unroll(l, LOADS) {
-    var ahead_{l} = cache[first_vector + min(({l}u * THREADS + thread) / EIGHTS, limit - begin) * SLOT_VECTORS + ({l}u * THREADS + thread) % EIGHTS];
+    var ahead_{l} = cache[first_vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - begin) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];
   }
   @unroll(r, ROW_TILES) {
     @unroll(i, QUERY_LOADS) {
@@ -74,13 +75,14 @@ fn main(
   }
   for (var first = begin; first < end; first += TOKENS) {
     @unroll(l, LOADS) {
-      tiles[({l}u * THREADS + thread) / EIGHTS * KEY_STRIDE + ({l}u * THREADS + thread) % EIGHTS] = ahead_{l};
+@fill(put)
     }
+@fill(scale)
     workgroupBarrier();
     let tile = min(first + TOKENS, limit);
     let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
     @unroll(l, LOADS) {
-      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / EIGHTS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % EIGHTS];
+      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];
     }
     @unroll(r, ROW_TILES) {
       var product_{r} = Sums();
@@ -118,7 +120,7 @@ fn main(
       for (var other = 1u; other < SUBGROUPS; other++) {
         score += parts[other * FOURS + four][part];
       }
-      scores[group.y * POSITIONS + key] = score;
+@fill(write)
     }
   }
 }

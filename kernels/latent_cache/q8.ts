@@ -12,7 +12,9 @@ import { constants, type HostBuffer } from "../authoring/contract.ts";
 import type { WasmArguments } from "../authoring/wasm_program.ts";
 import { type CacheConfig, cacheWidth, ropeOffset } from "./cache_config.ts";
 import anyScale from "./any_scale.wgsl" with { type: "text" };
+import e4m3Bytes from "./e4m3_bytes.wgsl" with { type: "text" };
 import values from "./q8.wgsl" with { type: "text" };
+import signedBytes from "./signed_bytes.wgsl" with { type: "text" };
 import vectors from "./vectors_q8.wgsl" with { type: "text" };
 import oneScale from "./one_scale.wgsl" with { type: "text" };
 
@@ -71,7 +73,7 @@ export function wholeVectors(config: CacheConfig): boolean {
   return groupEnds(config).slice(0, -1).every((end) => end % VECTOR === 0);
 }
 
-/** `Fetched`, `fetch` and `stage` of `layout.ts`. */
+/** `Fetched`, `fetch` and `stage` of `layout.ts`, also of `fp8`. */
 export function q8VectorsWgsl(config: CacheConfig): string {
   const { rope, scales } = q8SlotOf(config);
   const numbers = {
@@ -79,7 +81,8 @@ export function q8VectorsWgsl(config: CacheConfig): string {
     SCALE_VECTOR: scales / VECTOR,
     ROPE_QUAD: ropeOffset(config) / 4,
   };
-  return constants(numbers) + scaleGroupWgsl(config) + (wholeVectors(config) ? oneScale : anyScale) + vectors;
+  const bytes = config.dtype === "fp8" ? e4m3Bytes : signedBytes;
+  return constants(numbers) + scaleGroupWgsl(config) + (wholeVectors(config) ? oneScale : anyScale) + bytes + vectors;
 }
 
 function signed(byte: number): number {

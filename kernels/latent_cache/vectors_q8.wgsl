@@ -1,8 +1,3 @@
-// Four bytes, with their signs.
-fn byte_values(word: u32) -> vec4<f32> {
-  return vec4<f32>((vec4<i32>(bitcast<i32>(word)) << vec4(24u, 16u, 8u, 0u)) >> vec4(24u));
-}
-
 // Sixteen values of a slot into four quads of the tile, or eight of the rotated key into two.
 fn stage(slot: u32, vector: u32, fetched: Fetched) {
   if (vector < KEY_VECTORS) {

@@ -6,7 +6,7 @@
 import type { Range } from "../../core/model/matrix_source.ts";
 import { groupsWithin } from "../../core/tpla/scale_groups.ts";
 import { constants, type HostBuffer } from "../authoring/contract.ts";
-import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, ropeOffset } from "../latent_cache/layout.ts";
+import { type CacheConfig, cacheTokenBytes, cacheWgsl, cacheWidth, inBytes, ropeOffset } from "../latent_cache/layout.ts";
 import { groupsOf, q8SlotOf } from "../latent_cache/q8.ts";
 import copyPairs from "./copy_pairs.wgsl" with { type: "text" };
 import copyQ8 from "./copy_q8.wgsl" with { type: "text" };
@@ -24,13 +24,13 @@ export interface KeptColumns {
 /** How the rank's tokens lie: as in its own cache. */
 export function exportedConfig({ cache, columns }: KeptColumns): CacheConfig {
   const kept = { ...cache, keyWidth: columns.reduce((sum, { begin, end }) => sum + end - begin, 0) };
-  return cache.dtype === "q8" ? { ...kept, groups: groupsWithin(groupsOf(cache), columns).map((group) => groupsOf(cache)[group]) } : kept;
+  return inBytes(cache) ? { ...kept, groups: groupsWithin(groupsOf(cache), columns).map((group) => groupsOf(cache)[group]) } : kept;
 }
 
 /** In how many units a token is copied: pairs of values, or words. */
 export function keptUnits(config: KeptColumns): number {
   const kept = exportedConfig(config);
-  return kept.dtype === "q8" ? cacheTokenBytes(kept) / 4 : cacheWidth(kept) / 2;
+  return inBytes(kept) ? cacheTokenBytes(kept) / 4 : cacheWidth(kept) / 2;
 }
 
 /**
@@ -48,7 +48,7 @@ export function keptWgsl(config: KeptColumns): string {
     FIRST_COUNT: first.end - first.begin,
     SECOND_BEGIN: second.begin,
   };
-  if (kept.dtype === "q8") return constants(numbers) + cacheWgsl(config.cache) + q8Wgsl(config, kept) + copyQ8;
+  if (inBytes(kept)) return constants(numbers) + cacheWgsl(config.cache) + q8Wgsl(config, kept) + copyQ8;
   return constants({ ...numbers, KEPT_ROPE: ropeOffset(kept) }) + cacheWgsl(config.cache) + keptValue + (kept.dtype === "f16" ? storeF16 : storeF32) +
     copyPairs;
 }
@@ -67,7 +67,7 @@ function q8Wgsl({ cache, columns }: KeptColumns, kept: CacheConfig): string {
 
 /** Copies what the rank keeps of a slot to the token that begins with byte `firstByte` of `out`. */
 export function copyKept(config: KeptColumns, cache: HostBuffer, slot: number, out: HostBuffer, firstByte: number): void {
-  if (config.cache.dtype === "q8") return copyKeptQ8(config, cache, slot, out, firstByte);
+  if (inBytes(config.cache)) return copyKeptQ8(config, cache, slot, out, firstByte);
   const { cache: whole, columns } = config;
   const kept = exportedConfig(config);
   const [from, to, bytes] = whole.dtype === "f16" ? [cache.u16, out.u16, 2] : [cache.u32, out.u32, 4];

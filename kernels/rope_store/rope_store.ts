@@ -105,6 +105,9 @@ function storeWgsl({ cache: { dtype } }: RopeStoreConfig): string {
     f16: () => storeF16 + storePairs,
     f32: () => storeF32 + storePairs,
     q8: () => constants({ NOT_FINITE: 0x7fc00000 }, { SMALLEST }) + storeQ8,
+    fp8: () => {
+      throw new TypeError("Only index keys are cached in fp8");
+    },
   }[dtype]();
 }
 

@@ -17,7 +17,7 @@ import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 const model = fixtureDirectory("deepseek-v32-tiny");
 
 /** Prompts are handed over, index keys with latents. */
-const HANDED: Config = { decode: { attention: "tpla", ranks: 2, halo: 8, basis: "hadamard" } };
+const HANDED: Config = { cache: { indexDtype: "fp8" }, decode: { attention: "tpla", ranks: 2, halo: 8, basis: "hadamard" } };
 
 /** Ways of cutting it: prompts handed over to ranks with whole latents and with slices, computed where they are generated from, and copied there. */
 const WAYS: readonly [name: string, config: Config][] = [
@@ -26,7 +26,11 @@ const WAYS: readonly [name: string, config: Config][] = [
   ["a mixed unit", { mixed: { workers: 1 } }],
   ["a mixed unit that generates from slices", { mixed: { workers: 1, ranks: 2 }, decode: { attention: "tpla", halo: 8, basis: "hadamard" } }],
   ["ranks that share latents by tokens", { decode: { attention: "dcp", ranks: 2 } }],
-  ["a mixed unit whose ranks share latents by tokens", { mixed: { workers: 1, ranks: 2 }, decode: { attention: "dcp" } }],
+  ["a mixed unit whose ranks share latents by tokens", {
+    cache: { indexDtype: "fp8" },
+    mixed: { workers: 1, ranks: 2 },
+    decode: { attention: "dcp" },
+  }],
 ];
 
 /** Prompts, most of them of more tokens than are attended to. */
@@ -43,7 +47,7 @@ describe("sparse attention", () => {
     const [asked, shared] = config.decode?.attention === "dcp" ? [longer, 128] : [prompts, 64];
     it(`gives a request the same bits beside others, when blocks run out, and from a prefix, by ${name}`, () =>
       (config === HANDED ? withCluster : withWorkersHere)(
-        { ...config, model, cache: { maxTokens: 384 }, prefill: { chunk: 24 } },
+        { ...config, model, cache: { ...config.cache, maxTokens: 384 }, prefill: { chunk: 24 } },
         async (cluster) => {
           const requests = asked.map((prompt, i) => ({ prompt, change: { maxTokens: 60, client: `client ${i}` } }));
           const alone: Awaited<ReturnType<typeof run>>[] = [];
@@ -101,20 +105,28 @@ describe("sparse attention", () => {
       [{ ranks: 2, halo: 8, basis: "hadamard" }, { ranks: 2, latentGroups: 2, halo: 8 }],
       [{ ranks: 2, attention: "dcp" }, { ranks: 2, latentGroups: 1, halo: 0, tokenShares: 2 }],
     ] as const;
-    for (const [[decode, cut], dtype] of cuts.flatMap((cut) => (["f32", "f16", "q8"] as const).map((dtype) => [cut, dtype] as const))) {
-      await withWorkersHere({ decode, model, cache: { dtype } }, async (cluster) => {
+    const dtypes = [["f32"], ["f16"], ["q8"], ["q8", "fp8"], ["f16", "fp8"]] as const;
+    for (const [[decode, cut], [dtype, indexDtype]] of cuts.flatMap((cut) => dtypes.map((dtype) => [cut, dtype] as const))) {
+      await withWorkersHere({ decode, model, cache: { dtype, indexDtype } }, async (cluster) => {
         await run(cluster, tokenRequest(prompts[4], { maxTokens: 2 }));
         const shapes = partition(spec, cut);
         const [rank0, rank1, prefill] = (await cluster.status()).map(({ stats }) => stats);
-        const bytes = shapes.map((shape) => cacheBytesPerToken(spec, shape, dtype));
+        const bytes = shapes.map((shape) => cacheBytesPerToken(spec, shape, dtype, indexDtype));
         assertEquals([rank0, rank1].map((stats) => stats.cacheBytesPerToken), bytes);
         // Keys and values in the halo and the slice, rotated keys, and index keys in f16 where latents have eight bits.
         // Ranks that share latents by tokens have index keys of two tokens for each whose latents they keep.
         const widths = cut.latentGroups === 2 ? [16 + 8 + 16, 24 + 8 + 16] : [32 + 8 + 2 * 16, 32 + 8 + 2 * 16];
-        if (dtype !== "q8") assertEquals(bytes, widths.map((values) => values * 2 * (dtype === "f32" ? 4 : 2)));
-        assertEquals(prefill.handoffBytes, prompts[4].length * handoffBytesPerToken(spec, shapes, dtype));
+        if (dtype !== "q8" && indexDtype === undefined) assertEquals(bytes, widths.map((values) => values * 2 * (dtype === "f32" ? 4 : 2)));
+        // Sixteen bytes and as many for a scale take the place of 16 values.
+        if (dtype === "f16" && indexDtype === "fp8") assertEquals(bytes, widths.map((values) => values * 2 * 2));
+        assertEquals(prefill.handoffBytes, prompts[4].length * handoffBytesPerToken(spec, shapes, dtype, indexDtype));
       });
     }
+  });
+
+  it("refuses a precision of index keys where there are none", async () => {
+    const other = { model: fixtureDirectory("tiny-mla"), cache: { indexDtype: "fp8" as const } };
+    await assertRejects(() => withCluster(other, () => Promise.resolve()), LatentmeshError, "caches no index keys");
   });
 
   it("says what is missing where a layer would draft", async () => {

@@ -33,8 +33,10 @@ else {
       }
     }
     for (const [heads, width] of [[16, 32], [64, 128], [128, 64], [128, 128]]) {
-      const cache = { cache: indexKeyConfig(width, "f16"), slots: 128, blockTokens: 64, tableWords: 2 };
-      add(`${heads} of ${width}`, indexScoresMatrix, { ...cache, heads, positions: 100 });
+      for (const dtype of ["f16", "fp8"] as const) {
+        const cache = { cache: indexKeyConfig(width, dtype), slots: 128, blockTokens: 64, tableWords: 2 };
+        add(`${heads} of ${width} in ${dtype}`, indexScoresMatrix, { ...cache, heads, positions: 100 });
+      }
     }
     const plan = { items: 64, experts: 4, tileItems: 64 };
     for (const [format, scaling] of ALL_STORED.slice(1)) {

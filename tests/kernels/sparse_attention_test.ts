@@ -4,6 +4,7 @@
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import type { IndexDtype } from "../../core/cache/cache_dtype.ts";
 import { keepsToken, keptTokens } from "../../core/cache/token_share.ts";
 import { chooseKept } from "../../kernels/choose_tokens/choose_kept.ts";
 import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
@@ -13,22 +14,13 @@ import { indexKeyConfig, indexKeys } from "../../kernels/index_keys/index_keys.t
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
 import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
-import type { Kernel } from "../../kernels/authoring/contract.ts";
-import { PREFILL_DIVISIONS, prefillDivides } from "../../kernels/mla_prefill/matrix_units.ts";
-import type { MlaPrefillBindings, MlaPrefillParams } from "../../kernels/mla_prefill/mla_prefill.ts";
-import { prefillChosen, type PrefillChosenConfig, prefillChosenMatrix } from "../../kernels/mla_prefill/prefill_chosen.ts";
-import { prefillMerge } from "../../kernels/mla_prefill/prefill_merge.ts";
 import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
-import { UNITS_WORKGROUP_BYTES } from "../../workers/load/plan_memory.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { tested } from "../support/extent.ts";
-import { type Output, runKernel } from "../support/kernel.ts";
-import { attend, packCache, rounded, unpackCache } from "../support/latents.ts";
+import { runKernel } from "../support/kernel.ts";
+import { packCache, rounded, unpackCache } from "../support/latents.ts";
 import { Random } from "../../bench/support/random.ts";
-
-/** Tokens of a prompt. */
-const LENGTH = 130;
 
 /** Slots of a position under block tables. */
 function slotIn(tables: ArrayLike<number>, position: number, blockTokens = BLOCK_TOKENS): number {
@@ -50,7 +42,7 @@ describeOnDevices("sparse attention", (kind) => {
   it("normalises, rotates and stores index keys, and rotates index queries, in place and nothing else", async () => {
     const random = new Random();
     const [positions, shortPositions, slots] = [140, 140, 256];
-    for (const dtype of ["f32", "f16"] as const) {
+    for (const dtype of ["f32", "f16", "fp8"] as const) {
       for (const [width, heads, ropeWidth, interleaved, rows] of [[128, 3, 64, false, 4], [14, 5, 6, true, 3], [16, 4, 16, false, 1]] as const) {
         // Blocks of ranks that share latents by tokens are of more than 64.
         const blockTokens = width === 14 ? 128 : 64;
@@ -88,7 +80,12 @@ describeOnDevices("sparse attention", (kind) => {
           { x, gain, bias, step, table, q, cache: packCache(cache, before), tables },
           { rows },
         );
-        assertClose(unpackCache(cache, new Uint8Array(output.cache.u32.buffer)), expected, dtype === "f32" ? 1e-6 : 1e-3, `keys, ${width}`);
+        assertClose(
+          unpackCache(cache, new Uint8Array(output.cache.u32.buffer)),
+          expected,
+          { f32: 1e-6, f16: 1e-3, fp8: 1e-2 }[dtype],
+          `keys, ${width}`,
+        );
         const turned = Array.from(
           { length: rows * heads },
           (_, item) => rotate([...q.subarray(item * width, (item + 1) * width)], Math.floor(item / heads)),
@@ -99,7 +96,7 @@ describeOnDevices("sparse attention", (kind) => {
   });
 
   it("scores every token of each row's own sequence, with the same bits whatever rows are beside it", async () => {
-    for (const dtype of ["f32", "f16"] as const) {
+    for (const dtype of ["f32", "f16", "fp8"] as const) {
       for (const [heads, width] of [[64, 128], [5, 14], [1, 16]]) await scoreRows(device, indexScores, { heads, width, dtype }, 1e-5);
       await scoreRows(device, indexScores, { heads: 3, width: 20, dtype, blockTokens: 192 }, 1e-5);
     }
@@ -111,6 +108,7 @@ describeOnDevices("sparse attention", (kind) => {
   itOnUnits(kind)("scores so on matrix units", async () => {
     for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
     await scoreRows(unitsOf(device), indexScoresMatrix, { heads: 32, width: 128, dtype: "f16", blockTokens: 128 }, 2e-3);
+    for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "fp8" }, 2e-3);
   });
 
   it("chooses exactly the best, of equals the first, and all where there are no more", async () => {
@@ -202,93 +200,7 @@ describeOnDevices("sparse attention", (kind) => {
       assertEquals([...out.u32], expected);
     }
   });
-
-  for (
-    const config of [
-      { heads: 3, nopeWidth: 10, ropeWidth: 4, valueWidth: 19, scale: 0.4, split: 32 },
-      { heads: 2, nopeWidth: 36, ropeWidth: 12, valueWidth: 72, scale: 0.2, split: 40 },
-    ]
-  ) {
-    it(`prefills each row with what was chosen for it alone, in splits and chunks with the same bits, heads of ${config.nopeWidth} columns`, async () => {
-      await prefillChosenRows(device, prefillChosen, { ...config, stride: chosenBits(LENGTH) }, {}, 1e-5);
-    });
-  }
-
-  // Scores far below zero, which come to nothing in f16 unless a row's reference is found where something is chosen for it first.
-  for (const offset of [0, -60]) {
-    const config = { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, split: 64, stride: chosenBits(LENGTH) };
-    itOnUnits(kind)(`prefills so on matrix units, however they are divided, scores around ${offset}`, async () => {
-      for (const division of PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES))) {
-        await prefillChosenRows(unitsOf(device), prefillChosenMatrix, { ...config, division }, { halves: true, offset }, 2e-3);
-      }
-    });
-  }
 });
-
-/** Prefills all at once, which must be right, and chunk by chunk, which must be the same. @param options.offset what is added to all scores */
-async function prefillChosenRows<C extends PrefillChosenConfig>(
-  device: Device,
-  kernel: Kernel<C, MlaPrefillBindings | "chosen", MlaPrefillParams>,
-  config: C,
-  { halves = false, offset = 0 }: { readonly halves?: boolean; readonly offset?: number },
-  tolerance: number,
-): Promise<void> {
-  const { heads, nopeWidth, ropeWidth, valueWidth, scale, split, stride } = config;
-  const random = new Random();
-  const width = nopeWidth + ropeWidth;
-  const [q, keys] = [random.normals(LENGTH * heads * width), random.normals(LENGTH * heads * nopeWidth)];
-  const [ropeKeys, values] = [random.normals(LENGTH * ropeWidth), random.normals(LENGTH * heads * valueWidth)];
-  for (let key = 0; offset !== 0 && key < LENGTH; key++) ropeKeys[(key + 1) * ropeWidth - 1] = offset / scale;
-  for (let item = 0; offset !== 0 && item < LENGTH * heads; item++) q[(item + 1) * width - 1] = 1;
-  // Of some splits nothing is chosen, of some one token is; bits beyond a row's position are set and must not count.
-  const sees = (row: number, at: number) => at === row || (row % 3 === 0 ? at < 5 : row % 3 === 1 ? at % 7 === row % 7 : at === 64);
-  const chosen = Uint32Array.from({ length: LENGTH * stride }, (_, word) => {
-    const [row, first] = [Math.floor(word / stride), word % stride * 32];
-    return Array.from({ length: 32 }, (_, i) => sees(row, first + i) || first + i > row ? 2 ** i : 0).reduce((a, b) => a + b);
-  });
-  const stored = (of: Float32Array<ArrayBuffer>) => halves ? Float16Array.from(of) : of;
-  const rows = async (first: number, count: number) => {
-    const end = first + count;
-    const splits = Math.ceil(end / split);
-    const params = { rows: count, first_position: first, start: 0, end, split_rows: splits * count };
-    const parts: Record<"state" | "out", Output> = await runKernel(device, kernel, config, {
-      q: q.slice(first * heads * width, end * heads * width),
-      keys: stored(keys),
-      rope_keys: stored(ropeKeys),
-      values: stored(values),
-      state: { poison: splits * count * heads * 2 },
-      out: { poison: splits * count * heads * valueWidth },
-      chosen: chosen.slice(first * stride, end * stride),
-    }, { ...params, first: 0 });
-    const merged = await runKernel(device, prefillMerge, { heads, valueWidth, split, powersOfTwo: halves }, {
-      split_state: parts.state.f32,
-      split_out: parts.out.f32,
-      state: { poison: count * heads * 2 },
-      out: { poison: count * heads * valueWidth },
-    }, { ...params, last: 1 });
-    return merged.out.f32;
-  };
-  const whole = await rows(0, LENGTH);
-  const expected = Array.from({ length: LENGTH * heads }, (_, item) => {
-    const [row, head] = [Math.floor(item / heads), item % heads];
-    const at = Array.from({ length: row + 1 }, (_, key) => key).filter((key) => sees(row, key));
-    const scores = Float64Array.from(at, (key) => {
-      let score = 0;
-      for (let d = 0; d < nopeWidth; d++) score += q[item * width + d] * keys[(key * heads + head) * nopeWidth + d];
-      for (let d = 0; d < ropeWidth; d++) score += q[item * width + nopeWidth + d] * ropeKeys[key * ropeWidth + d];
-      return score * scale;
-    });
-    return attend(scores, values, at.map((key) => (key * heads + head) * valueWidth), valueWidth);
-  }).flat();
-  assertClose(whole, expected, tolerance, "prefill");
-  for (const [first, count] of [[0, 1], [1, 60], [61, 69]]) {
-    assertEquals(
-      await rows(first, count),
-      whole.slice(first * heads * valueWidth, (first + count) * heads * valueWidth),
-      `${count} rows at ${first}`,
-    );
-  }
-}
 
 /** Scores rows of two sequences, all together and some of them. */
 async function scoreRows(
@@ -297,7 +209,7 @@ async function scoreRows(
   { heads, width, dtype, blockTokens = BLOCK_TOKENS }: {
     readonly heads: number;
     readonly width: number;
-    readonly dtype: "f16" | "f32";
+    readonly dtype: IndexDtype;
     readonly blockTokens?: number;
   },
   tolerance: number,
@@ -308,7 +220,7 @@ async function scoreRows(
   const blocks = tables.length;
   const values = random.normals(blocks * blockTokens * cacheWidth(cache));
   for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
-  const stored = rounded(cache, values);
+  const [stored, packed] = [rounded(cache, values), packCache(cache, values)];
   const rowsOf = [[0, 0], [60, 2], [68, 0], [560, 3]];
   const step = Uint32Array.from(rowsOf.flatMap(([position, table]) => [7, position, 7, table]));
   const rows = rowsOf.length;
@@ -316,7 +228,7 @@ async function scoreRows(
   const positions = 570;
   const config = { cache, slots: blocks * blockTokens, blockTokens, tableWords: blocks, heads, positions };
   const run = async (first_row: number, count: number, tokens: number) => {
-    const inputs = { q, weights, cache: packCache(cache, values), tables, step, scores: { poison: count * positions } };
+    const inputs = { q, weights, cache: packed, tables, step, scores: { poison: count * positions } };
     return (await runKernel(device, kernel, config, inputs, { rows: count, first_row, tokens })).scores;
   };
   const all = await run(0, rows, 1024);

@@ -14,7 +14,7 @@ import { tensorName } from "../../core/model/tensor_names.ts";
 import { readSafetensorsHeader } from "../../core/model/safetensors.ts";
 import { ALONE } from "../../core/tpla/group_place.ts";
 import type { Device } from "../../kernels/device/device.ts";
-import type { CacheDtype } from "../../kernels/latent_cache/layout.ts";
+import type { CacheDtype, IndexDtype } from "../../core/cache/cache_dtype.ts";
 import type { StepLimits } from "../../workers/forward/activations.ts";
 import { loadWeights } from "../../workers/load/loader.ts";
 import type { LoadShard } from "../../workers/load/attention_plan.ts";
@@ -59,6 +59,7 @@ export const TEST_LIMITS: StepLimits = { prefillRows: 256, decodeRows: 8, window
 /** Options of {@link loadModel}. */
 export interface LoadModelOptions {
   readonly cacheDtype?: CacheDtype;
+  readonly indexDtype?: IndexDtype;
   readonly weights?: WeightPolicy;
   readonly limits?: Partial<StepLimits>;
   readonly directory?: string;
@@ -99,6 +100,7 @@ async function loadSized(device: Device, name: Fixture, options: LoadModelOption
     sizes: {
       group: { ...ALONE, ranks: options.ranks ?? 1 },
       cacheDtype: options.cacheDtype ?? "f32",
+      indexDtype: options.indexDtype,
       maxTokens: options.maxTokens ?? 1024,
       maxContext: options.maxContext ?? Math.min(512, spec.maxPositions),
       maxSequences: 4,

@@ -7,13 +7,13 @@ import { type CacheConfig, cacheWidth, ropeOffset } from "../../kernels/latent_c
 
 /** Bytes of a cache with these values per slot. */
 export function packCache(config: CacheConfig, values: Float32Array): Uint8Array<ArrayBuffer> {
-  if (config.dtype === "q8") return packBytes(config, values).bytes;
+  if (config.dtype === "q8" || config.dtype === "fp8") return packBytes(config, values).bytes;
   return config.dtype === "f32" ? new Uint8Array(values.slice().buffer) : new Uint8Array(new Uint16Array(Float16Array.from(values).buffer).buffer);
 }
 
 /** Values as a cache holds them; of eight bits, what fills columns up is zero. */
 export function rounded(config: CacheConfig, values: Float32Array): Float32Array {
-  if (config.dtype === "q8") return packBytes(config, values).rounded;
+  if (config.dtype === "q8" || config.dtype === "fp8") return packBytes(config, values).rounded;
   return config.dtype === "f32" ? values : Float32Array.from(Float16Array.from(values));
 }
 
@@ -30,7 +30,9 @@ export function unpackCache(config: CacheConfig, bytes: Uint8Array<ArrayBuffer>)
     let column = 0;
     groups.forEach((count, group) => {
       const scale = view.getFloat32(at + scales + group * 4, true);
-      for (let i = 0; i < count; i++, column++) values[to + column] = view.getInt8(at + column) * scale;
+      for (let i = 0; i < count; i++, column++) {
+        values[to + column] = (config.dtype === "fp8" ? e4m3(view.getUint8(at + column)) : view.getInt8(at + column)) * scale;
+      }
     });
     for (let i = ropeOffset(config); i < width; i++) values[to + i] = view.getFloat16(at + rope + (i - ropeOffset(config)) * 2, true);
   }
@@ -56,13 +58,33 @@ function packBytes(config: CacheConfig, values: Float32Array): { readonly bytes:
     const [at, from] = [slot * tokenBytes, slot * width];
     let column = 0;
     groups.forEach((count, group) => {
-      const scale = Math.fround(Math.max(...values.subarray(from + column, from + column + count).map(Math.abs)) / 127);
+      const largest = Math.max(...values.subarray(from + column, from + column + count).map(Math.abs));
+      const scale = config.dtype === "fp8" ? 2 ** Math.ceil(Math.log2(Math.max(largest, 1e-4) / 448)) : Math.fround(largest / 127);
       view.setFloat32(at + scales + group * 4, scale, true);
-      for (let i = 0; i < count; i++, column++) view.setInt8(at + column, Math.round(values[from + column] / scale));
+      for (let i = 0; i < count; i++, column++) {
+        const value = values[from + column] / scale;
+        view.setUint8(at + column, config.dtype === "fp8" ? nearestE4m3(value) : Math.round(value));
+      }
     });
     for (let i = ropeOffset(config); i < width; i++) view.setFloat16(at + rope + (i - ropeOffset(config)) * 2, values[from + i], true);
   }
   return { bytes, rounded: unpackCache(config, bytes) };
+}
+
+/** Value of an E4M3 byte. */
+function e4m3(bits: number): number {
+  const [exponent, mantissa] = [bits >> 3 & 15, bits & 7];
+  return (bits & 0x80 ? -1 : 1) * (exponent === 0 ? mantissa / 512 : (8 + mantissa) * 2 ** (exponent - 10));
+}
+
+/** The byte whose value is nearest; of two, the one that is even. */
+function nearestE4m3(value: number): number {
+  const magnitude = Math.abs(value);
+  let above = 0;
+  while (e4m3(above) < magnitude) above++;
+  const [up, down] = [e4m3(above) - magnitude, magnitude - e4m3(Math.max(0, above - 1))];
+  const nearest = up < down || up === down && above % 2 === 0 ? above : Math.max(0, above - 1);
+  return nearest + (value < 0 ? 0x80 : 0);
 }
 
 /** softmax(scores) · values, in float64. @param values those of key `k` begin at `at[k]` */

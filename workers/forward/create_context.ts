@@ -4,6 +4,7 @@
  * @module
  */
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
+import { type IndexDtype, indexDtypeFor } from "../../core/cache/cache_dtype.ts";
 import { blockTokensOf, keptTokens } from "../../core/cache/token_share.ts";
 import { indexedLayers, type ModelSpec } from "../../core/model/spec.ts";
 import { queryFactors } from "../../core/model/query_factors.ts";
@@ -14,7 +15,7 @@ import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import type { LatentColumns } from "../../core/tpla/latent_columns.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
-import { type CacheConfig, type CacheDtype, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { type CacheDtype, cacheTokenBytes, type LatentConfig } from "../../kernels/latent_cache/layout.ts";
 import { type LatentDecodeConfig, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { divideForMatrixUnits, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { DEFAULT_SPLITTING } from "../../kernels/latent_decode/splits.ts";
@@ -33,6 +34,8 @@ export interface ModelOptions {
   /** Where it stands among the ranks that share it; default: it is alone. */
   readonly group?: GroupPlace;
   readonly cacheDtype: CacheDtype;
+  /** Precision of cached index keys; default: that of latents, or f16 where they are in eight bits. */
+  readonly indexDtype?: IndexDtype;
   /** Tokens all sequences together may hold in the latent cache. */
   readonly maxTokens: number;
   /** Longest sequence. */
@@ -46,15 +49,15 @@ export interface ModelOptions {
 }
 
 /** How tokens lie in a layer's cache. */
-function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentColumns): CacheConfig {
+function cacheConfigOf(dtype: CacheDtype, { rope }: ModelSpec, { keyWidth, scaleGroups }: LatentColumns): LatentConfig {
   const config = { dtype, keyWidth, ropeWidth: rope.width };
   return dtype === "q8" ? { ...config, groups: scaleGroups } : config;
 }
 
-/** How index keys are cached, and in which layers; in eight bits nothing is, but latents. */
-function indexKeysOf(dtype: CacheDtype, spec: ModelSpec): LatentCacheOptions["indexKeys"] {
+/** How index keys are cached, and in which layers. */
+function indexKeysOf(dtype: IndexDtype, spec: ModelSpec): LatentCacheOptions["indexKeys"] {
   if (spec.indexer === null) return null;
-  return { config: indexKeyConfig(spec.indexer.width, dtype === "f32" ? "f32" : "f16"), layers: indexedLayers(spec) };
+  return { config: indexKeyConfig(spec.indexer.width, dtype), layers: indexedLayers(spec) };
 }
 
 /** Allocates and chooses. @throws {LatentmeshError} `out_of_memory` */
@@ -68,7 +71,7 @@ export function createContext(device: Device, { spec, latents, layers }: ModelWe
     maxContext,
     maxSequences: options.maxSequences,
     purpose: caches,
-    indexKeys: indexKeysOf(options.cacheDtype, spec),
+    indexKeys: indexKeysOf(indexDtypeFor(options.cacheDtype, options.indexDtype), spec),
   });
   const { queryScaling } = spec;
   const { index, of } = latents.tokens;

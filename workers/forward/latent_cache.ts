@@ -8,7 +8,7 @@ import { ALL_TOKENS, blockTokensOf, keepsToken, keptTokens, type TokenShare } fr
 import { invariant, LatentmeshError } from "../../core/errors.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
-import { type CacheConfig, type CacheDtype, cacheTokenBytes } from "../../kernels/latent_cache/layout.ts";
+import { type CacheConfig, type CacheDtype, cacheTokenBytes, type LatentConfig } from "../../kernels/latent_cache/layout.ts";
 import { NO_SLOT } from "../../kernels/rope_store/rope_store.ts";
 
 /** What a cache holds: everything, or whole latents of prompts beside another cache that is generated from. */
@@ -17,7 +17,7 @@ export type CachePurpose = "sequences" | "prompts";
 /** Sizes of a {@link LatentCache}. */
 export interface LatentCacheOptions {
   /** How tokens lie, by layer: in one precision. */
-  readonly configs: readonly CacheConfig[];
+  readonly configs: readonly LatentConfig[];
   /** Each is {@link BLOCK_TOKENS} slots here, and stands for as many tokens on every rank that has another share of them. */
   readonly blocks: number;
   /** Tokens of every sequence that are kept; default: all. */
@@ -100,6 +100,7 @@ export class LatentCache {
   readonly tables: DeviceBuffer;
   readonly tableWords: number;
   readonly allocator: BlockAllocator;
+  readonly #dtype: CacheDtype;
   readonly #device: Device;
   readonly #blocksPerSequence: number;
   readonly #freeTables: number[];
@@ -108,6 +109,7 @@ export class LatentCache {
   constructor(device: Device, options: LatentCacheOptions) {
     const { configs, blocks, maxContext, maxSequences, purpose = "sequences", tokens: share = ALL_TOKENS, indexKeys = null } = options;
     this.#device = device;
+    this.#dtype = configs[0].dtype;
     this.maxContext = maxContext;
     this.slots = blocks * BLOCK_TOKENS;
     this.share = share;
@@ -146,7 +148,7 @@ export class LatentCache {
 
   /** Precision in which latents of all layers are cached. */
   get dtype(): CacheDtype {
-    return this.buffers[0].config.dtype;
+    return this.#dtype;
   }
 
   /** Bytes of a token whose latents are kept, and with it of what else is cached of those that a block stands for. */

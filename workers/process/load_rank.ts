@@ -62,7 +62,7 @@ export async function loadRank(
   assignment: Assignment,
   { clock, onProgress }: LoadingListener,
 ): Promise<LoadedRank> {
-  const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype } = assignment;
+  const { cut, decode, basis, rank, role, weights: policy, paper, mu, cacheDtype, indexDtype } = assignment;
   const promptCache = assignment.promptCache ?? null;
   using files = openModelFiles(paths.model);
   const spec = { ...parseModelConfig(await readConfigText(files), `${files.name}/config.json`), mtp: assignment.mtp };
@@ -112,7 +112,7 @@ export async function loadRank(
     role: await createRole[role](),
     decodeShapes,
     weightBytes: weights.bytes,
-    cacheBytesPerToken: cacheBytesPerToken(spec, shape, cacheDtype),
+    cacheBytesPerToken: cacheBytesPerToken(spec, shape, cacheDtype, indexDtype),
   };
 }
 

@@ -12,6 +12,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import type { DriftReport, DriftRequest } from "../../core/tpla/drift.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { resolveBasis, resolveCut } from "../../core/tpla/scheme.ts";
+import { refuseWithoutIndexKeys } from "../../core/cache/cache_dtype.ts";
 import { cacheBytesPerToken, cachedWidth, perToken } from "../../core/tpla/plan.ts";
 import { TextTokenizer } from "../../core/text/tokenizer.ts";
 import type { DeviceChoice } from "../../kernels/device/providers.ts";
@@ -31,6 +32,7 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
   using files = openModelFiles(options.model);
   const configText = await readConfigText(files);
   const spec = parseModelConfig(configText, `${files.name}/config.json`);
+  refuseWithoutIndexKeys(options.indexDtype, spec);
   const calibration = await files.open("basis.safetensors");
   const cut = resolveCut(spec, options, await readChosenWidths(calibration, spec));
   const shapes = partition(spec, cut);
@@ -55,6 +57,6 @@ export async function measureDrift(options: DriftOptions): Promise<DriftReport> 
   const { divergence, cacheDtype } = await runDrift({ ...options, checkpoint: await Checkpoint.open(files), spec, cut, bases, documents });
   const { kl, agreement, perplexity, predictions } = divergence;
   const widths = shapes.map((shape) => perToken(shape, cachedWidth(spec, shape)));
-  const bytes = shapes.map((shape) => perToken(shape, cacheBytesPerToken(spec, shape, cacheDtype)));
+  const bytes = shapes.map((shape) => perToken(shape, cacheBytesPerToken(spec, shape, cacheDtype, options.indexDtype)));
   return { kl, agreement, perplexity, widths, cacheDtype, bytes, tokens: predictions };
 }

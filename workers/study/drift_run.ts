@@ -4,7 +4,7 @@
  *
  * @module
  */
-import type { CacheDtype } from "../../core/cache/cache_dtype.ts";
+import { type CacheDtype, type IndexDtype, indexDtypeFor } from "../../core/cache/cache_dtype.ts";
 import { cacheDtypeOf } from "../../core/device_kind.ts";
 import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
@@ -14,7 +14,7 @@ import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
 import type { Device } from "../../kernels/device/device.ts";
 import { type DeviceChoice, openDevice } from "../../kernels/device/providers.ts";
-import { Model } from "../forward/model.ts";
+import { Model, type ModelOptions } from "../forward/model.ts";
 import type { CachedSequence } from "../forward/latent_cache.ts";
 import type { ModelWeights } from "../forward/weights.ts";
 import { handOver } from "../handoff/hand_over.ts";
@@ -41,6 +41,7 @@ export interface DriftRunOptions {
   readonly dawn?: string;
   /** See `DriftRequest`. */
   readonly cacheDtype?: CacheDtype;
+  readonly indexDtype?: IndexDtype;
   readonly onProgress?: (progress: { readonly done: number; readonly total: number }) => void;
 }
 
@@ -81,21 +82,23 @@ async function loadModels(device: Device, shapes: readonly RankShape[], maxConte
   const { checkpoint, spec, bases, cut } = options;
   const exact = cacheDtypeOf(device.kind);
   const { cacheDtype = exact } = options;
+  const indexDtype = indexDtypeFor(cacheDtype, options.indexDtype);
   const load = (shape: RankShape, { keyScale, slicedNorm }: { readonly keyScale: number; readonly slicedNorm: boolean }) =>
     loadWeights(device, checkpoint, spec, { weights: "keep", shard: { shape, bases, keyScale, slicedNorm } });
-  const create = (weights: ModelWeights, cacheDtype: CacheDtype, group: GroupPlace, prefillRows: number) => {
+  const create = (weights: ModelWeights, dtypes: Pick<ModelOptions, "cacheDtype" | "indexDtype">, group: GroupPlace, prefillRows: number) => {
     const limits = { prefillRows, decodeRows: CHUNK, window: Math.min(512, maxContext), logitRows: CHUNK };
-    return Model.create(device, weights, { group, cacheDtype, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
+    return Model.create(device, weights, { group, ...dtypes, maxTokens: maxContext, maxContext, maxSequences: 1, limits });
   };
   const ranks: Model[] = [];
   for (const shape of shapes) {
     const weights = await load(shape, { keyScale: options.mu, slicedNorm: options.paper });
-    ranks.push(await create(weights, cacheDtype, { ...ALONE, rank: shape.rank, ranks: shapes.length }, 1));
+    ranks.push(await create(weights, { cacheDtype, indexDtype }, { ...ALONE, rank: shape.rank, ranks: shapes.length }, 1));
   }
   const [wholeShape] = partition(spec, UNCUT, cut);
   const weights = await load(wholeShape, { keyScale: 1, slicedNorm: false });
-  const whole = await create(weights, exact, ALONE, PREFILL_CHUNK);
-  return { whole, prompts: cacheDtype === exact ? whole : await create(weights, cacheDtype, ALONE, PREFILL_CHUNK), ranks };
+  const whole = await create(weights, { cacheDtype: exact }, ALONE, PREFILL_CHUNK);
+  const same = cacheDtype === exact && indexDtype === indexDtypeFor(exact);
+  return { whole, prompts: same ? whole : await create(weights, { cacheDtype, indexDtype }, ALONE, PREFILL_CHUNK), ranks };
 }
 
 class DriftRun {

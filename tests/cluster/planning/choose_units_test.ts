@@ -10,7 +10,7 @@ import { examine } from "../../../cluster/commands/doctor.ts";
 import { clusterServices } from "../../../cluster/compose.ts";
 import type { Config } from "../../../cluster/config/config.ts";
 import type { Int4Spec } from "../../../core/model/int4/int4_spec.ts";
-import { bytesOfStep, predictStep } from "../../../cluster/planning/predict_step.ts";
+import { bytesOfStep, predictStep, type StepLoad } from "../../../cluster/planning/predict_step.ts";
 import { resolveSettings } from "../../../cluster/config/settings.ts";
 import { planUnits } from "../../../cluster/planning/topology.ts";
 import { readModelPackage } from "../../../core/model_package.ts";
@@ -202,9 +202,13 @@ describe("a predicted step", () => {
     using files = clusterServices.openFiles("synthetic:v3.2?layers=4");
     const { spec } = await readModelPackage(files);
     const load = { weightBytes: 1e12, cachedBytesPerToken: 4 * (576 + 128) * 2, sharing: 1, sums: 0 };
-    const read = (context: number) =>
-      bytesOfStep(spec, "keep", load, { batch: 3, context }) - bytesOfStep(spec, "keep", load, { batch: 3, context: 0 });
+    const read = (context: number, change: Partial<StepLoad> = {}) => {
+      const bytes = (context: number) => bytesOfStep(spec, "keep", { ...load, ...change }, { batch: 3, context });
+      return bytes(context) - bytes(0);
+    };
     assertEquals(read(2048), 3 * 2048 * load.cachedBytesPerToken);
     assertEquals(read(131072), 3 * 4 * (131072 * 128 + 2048 * 576) * 2);
+    // In eight bits, with a scale that has 16 bytes.
+    assertEquals(read(131072, { cachedBytesPerToken: 4 * (576 * 2 + 144), indexDtype: "fp8" }), 3 * 4 * (131072 * 144 + 2048 * 576 * 2));
   });
 });

@@ -13,13 +13,19 @@ const TOKENS = Array.from({ length: 200 }, (_, i) => 3 + (i * i * 7 + i) % 250);
 
 describeModelsOnDevices("sparse attention", (kind) => {
   // A software driver takes long for each.
-  const [names, dtypes] = kind === "deno" ? [SPARSE_FIXTURES.slice(0, 1), ["f16"] as const] : [SPARSE_FIXTURES, ["f32", "f16"] as const];
+  const all = [["f32", "f32"], ["f16", "f16"], ["f32", "fp8"]] as const;
+  const [names, dtypes] = kind === "deno" ? [SPARSE_FIXTURES.slice(0, 1), all.slice(1)] : [SPARSE_FIXTURES, all];
   for (const name of names) {
-    for (const cacheDtype of dtypes) {
-      it(`of ${name} gives the same bits in chunks of any length, and in steps of any rows, with latents in ${cacheDtype}`, async () => {
+    for (const [cacheDtype, indexDtype] of dtypes) {
+      it(`of ${name} gives the same bits in chunks of any length, and in steps of any rows, with ${cacheDtype} and index keys in ${indexDtype}`, async () => {
         const device = await openTestDevice(kind);
         try {
-          const model = await loadModel(device, name, { cacheDtype, limits: { prefillRows: TOKENS.length, decodeRows: 7 }, maxContext: 201 });
+          const model = await loadModel(device, name, {
+            cacheDtype,
+            indexDtype,
+            limits: { prefillRows: TOKENS.length, decodeRows: 7 },
+            maxContext: 201,
+          });
           const whole = (await runSequence(model, TOKENS, "prefill", TOKENS.length)).logits;
           for (const chunk of [131, 129, 13]) assertEquals((await runSequence(model, TOKENS, "prefill", chunk)).logits, whole, `chunks of ${chunk}`);
           const alone = (await runSequence(model, TOKENS.slice(0, 70), "decode", 1)).logits;

@@ -6,7 +6,6 @@ import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
 import type { CacheDtype } from "../../../core/cache/cache_dtype.ts";
-import { keepsToken, keptTokens } from "../../../core/cache/token_share.ts";
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { LatentmeshError } from "../../../core/errors.ts";
@@ -15,10 +14,9 @@ import { partition, promptShapes, type RankShape } from "../../../core/tpla/part
 import { handoffBytesPerToken } from "../../../core/tpla/plan.ts";
 import { parseMessage, type PeerFrameOf, peerFrameSchema } from "../../../core/wire/messages.ts";
 import type { QueryFrame, TokenRow } from "../../../core/wire/queries.ts";
-import type { Device, DeviceBuffer } from "../../../kernels/device/device.ts";
+import type { Device } from "../../../kernels/device/device.ts";
 import { cacheTokenBytes } from "../../../kernels/latent_cache/layout.ts";
 import { LocalExchange } from "../../../workers/collective/local_exchange.ts";
-import type { CachedSequence } from "../../../workers/forward/latent_cache.ts";
 import { createMixedModels } from "../../../workers/forward/mixed_models.ts";
 import { Model } from "../../../workers/forward/model.ts";
 import { handOver } from "../../../workers/handoff/hand_over.ts";
@@ -29,6 +27,7 @@ import { DecodeRank, type StepChanges } from "../../../workers/roles/decode.ts";
 import { MixedRank } from "../../../workers/roles/mixed.ts";
 import { RankForward } from "../../../workers/roles/rank.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
+import { fill, tokensOf } from "../../support/cached_tokens.ts";
 import { openTestDevice } from "../../support/devices.ts";
 import { type Fixture, fixtureDirectory } from "../../support/checkpoints.ts";
 import { linked } from "../../support/links.ts";
@@ -69,33 +68,6 @@ async function loadRanks(
       return { shape, model: await Model.create(device, weights, { ...SIZES, group, cacheDtype, maxTokens: 1024 }) };
     }),
   );
-}
-
-/** All bytes of one of its caches. */
-async function pagesOf({ device }: Model, pages: DeviceBuffer): Promise<Uint8Array> {
-  const readback = await device.createReadback("pages", pages.bytes);
-  device.read(readback, pages, 0, pages.bytes);
-  device.submit();
-  const bytes = (await readback.take()).slice();
-  readback.destroy();
-  return bytes;
-}
-
-/** Bytes of each token, of every layer and of index keys, as far as a rank keeps them. @param rank by default the model itself */
-async function tokensOf(model: Model, sequence: CachedSequence, positions: readonly number[], rank = model): Promise<Uint8Array[][]> {
-  return await Promise.all(model.cache.buffers.map(async (buffer, i) => {
-    const bytes = cacheTokenBytes(buffer.config);
-    const pages = await pagesOf(model, buffer.pages);
-    return positions.filter((position) => keepsToken(rank.cache.buffers[i].tokens, position)).map((position) => {
-      const slot = sequence.slotOfKept(buffer, keptTokens(buffer.tokens, position));
-      return pages.slice(slot * bytes, (slot + 1) * bytes);
-    });
-  }));
-}
-
-/** Overwrites all that is cached. */
-function fill({ device, cache }: Model, byte: number): void {
-  for (const { pages } of cache.buffers) device.write(pages, 0, new Uint8Array(pages.bytes).fill(byte));
 }
 
 /** Steps of all ranks together. */

@@ -37,6 +37,18 @@ describe("drift", () => {
     }
   });
 
+  it("tells what index keys in eight bits cost, which others choose by", async () => {
+    const sparse = { ...base, model: fixtureDirectory("deepseek-v32-tiny"), attention: "mla" as const, limitTokens: 96 };
+    const [{ kl, bytes }, plain] = [await measureDrift({ ...sparse, indexDtype: "fp8" }), await measureDrift(sparse)];
+    const { kl: halves } = await measureDrift({ ...sparse, indexDtype: "f16" });
+    // Random weights choose among tokens of which none matters more than others: as many are swapped as keys are coarser.
+    assert(kl > 0.01 && kl < 0.3 && halves < kl / 20, `KL ${kl}, in halves ${halves}`);
+    // Of 16 values and a scale, 32 bytes in each of two layers instead of 64.
+    assertEquals(plain.bytes.map((of) => of - 64), bytes);
+    assert(Math.abs(plain.kl) < 1e-8, `KL ${plain.kl}`);
+    await assertRejects(() => measureDrift({ ...base, indexDtype: "fp8" }), LatentmeshError, "caches no index keys");
+  });
+
   it("is refused where no prediction is left to compare", async () => {
     for (const options of [{ prefix: 500 }, { prefix: 47 }, { limitTokens: 1 }, { documents: [""] }]) {
       const error = await assertRejects(() => measureDrift({ ...base, ...options }), LatentmeshError, "Nothing is left to compare");

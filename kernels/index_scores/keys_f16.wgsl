@@ -1,0 +1,6 @@
+@section(functions)
+@section(put)
+      tiles[({l}u * THREADS + thread) / KEY_VECTORS * KEY_STRIDE + ({l}u * THREADS + thread) % KEY_VECTORS] = ahead_{l};
+@section(scale)
+@section(write)
+      scores[group.y * POSITIONS + key] = score;
