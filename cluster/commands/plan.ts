@@ -86,7 +86,8 @@ export function printPlan(plan: ClusterPlan, json: boolean): void {
     ...(keepsPrompts ? [formatBytes(rank.promptCacheBytes)] : []),
     formatBytes(rank.activationBytes),
     formatBytes(wholeMemory(rank)),
-    String(rank.cachedWidth),
+    // Means over layers, and over tokens that others keep, need not be whole.
+    String(Number(rank.cachedWidth.toFixed(1))),
     formatBytes(rank.cachedBytesPerToken),
   ]);
   const caches = keepsPrompts ? ["cache", "whole prompts"] : ["cache"];
@@ -126,6 +127,7 @@ function resolvedConfig(settings: Settings, cut: PartitionOptions, { chunk, wind
       ...(ranks > 1 ? { feedForward: cut.feedForward } : {}),
       deadlineMs: decode.deadlineMs,
       maxBatch: decode.maxBatch,
+      speculate: decode.speculate,
     },
     prefill: {
       ...(mixed.workers === 0 ? prefill : {}),

@@ -88,6 +88,8 @@ export function printLine(line: string): void {
 /** `1.5 MB`, in powers of 1000. */
 export function formatBytes(bytes: number): string {
   const units = ["bytes", "kB", "MB", "GB", "TB"];
-  const power = bytes === 0 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(bytes) / 3));
-  return power === 0 ? `${bytes} bytes` : `${(bytes / 1000 ** power).toPrecision(3)} ${units[power]}`;
+  // Rounded first: what becomes 1000 is 1 of the next unit.
+  const rounded = Number(bytes.toPrecision(3));
+  const power = rounded < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log10(rounded) / 3));
+  return power === 0 ? `${rounded} bytes` : `${(rounded / 1000 ** power).toPrecision(3)} ${units[power]}`;
 }

@@ -95,9 +95,17 @@ function lines(label: string, format: Format): Progress {
 }
 
 /** `1.5 GB of 31.4 GB, 85 MB/s, 6 min left` */
-function amountsOf(rate: Rate, done: number, total: number, format: Format): string {
+export function amountsOf(rate: Rate, done: number, total: number, format: Format): string {
   const { perSecond } = rate;
   const left = rate.secondsLeft(total);
-  const speed = perSecond === null ? "" : `, ${format(Math.round(perSecond))}/s`;
+  const speed = perSecond === null ? "" : `, ${speedOf(perSecond, format)}`;
   return `${format(done)} of ${format(total)}${speed}${left === null ? "" : `, ${formatSeconds(left)} left`}`;
+}
+
+/** What is less than one in a second is told by the minute, or the hour. */
+function speedOf(perSecond: number, format: Format): string {
+  for (const [unit, seconds] of [["s", 1], ["min", 60], ["h", 3600]] as const) {
+    if (perSecond * seconds >= 1) return `${format(Math.round(perSecond * seconds))}/${unit}`;
+  }
+  return `${format(0)}/s`;
 }

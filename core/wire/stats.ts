@@ -29,7 +29,7 @@ export interface WorkerStats {
   readonly freeBlocks: number;
   /** Sequences that hold some; one whose prompt is computed may hold some in both. */
   readonly sequences: number;
-  /** Bytes it caches per token, all layers. */
+  /** Bytes it caches of a token that it keeps, all layers: where ranks share latents by tokens, each keeps some of them. */
   readonly cacheBytesPerToken: number;
   /** Bytes of its weights. */
   readonly weightBytes: number;

@@ -172,6 +172,11 @@ describe("command line", () => {
       await Deno.writeTextFile(file, planned.split("\n\n")[0]);
       assertEquals(await runHere("plan", "--config", file), planned, "a resolved file gives the same again");
     }
+    const shared = await runHere("plan", ...args, "--ranks", "7", "--attention", "dcp", "--speculate", "off");
+    await Deno.writeTextFile(file, shared.split("\n\n")[0]);
+    assertStringIncludes(shared, "speculate: off");
+    assert(!/\d\.\d{4}/.test(shared), `figures for people: ${shared}`);
+    assertEquals(await runHere("plan", "--config", file), shared, "how tokens are guessed is part of it");
     const paper = JSON.parse(await runHere("plan", "--device", "cpu", "--ranks", "2", "--paper", "--json"));
     assertEquals([paper.config.decode.basis, paper.config.decode.lambda], ["pca", undefined]);
     await Deno.remove(file);
