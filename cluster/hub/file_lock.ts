@@ -22,13 +22,24 @@ export async function tryLock(path: string): Promise<Disposable | null> {
         return null;
       }
       // Whoever had it may have removed the file: then this one is nobody's.
-      if (await isAt(path, file)) return file;
+      if (await isAt(path, file)) return { [Symbol.dispose]: () => unlock(file) };
+      unlock(file);
+      continue;
     } catch (error) {
       file.close();
       throw error;
     }
-    file.close();
   }
+}
+
+/** A process that is being started has all that this one has open, for a moment: closing the file alone would leave the lock to it. */
+function unlock(file: Deno.FsFile): void {
+  try {
+    file.unlockSync();
+  } catch {
+    // The file system has none.
+  }
+  file.close();
 }
 
 async function locks(file: Deno.FsFile): Promise<boolean> {
