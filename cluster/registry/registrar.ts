@@ -54,7 +54,7 @@ export class Registrar implements Registration {
     const checked = readRecord(writeRecord({ protocol: REGISTRY_PROTOCOL, incarnation: 1, instance, beat: 0, ...facts }));
     if ("problem" in checked) throw new LatentmeshError("invalid_config", `Cannot register at ${name}: ${checked.problem}`, { param: "cell" });
     const before = await attempted(name, () => store.read(facts.id));
-    if (before !== null) await expectStandstill(store, before, { id: facts.id, name, waitMs: STANDSTILL_BEATS * beatMs });
+    if (before !== null) await expectStandstill(store, before, { id: facts.id, name, beatMs });
     const known = before === null ? null : readRecord(before);
     const incarnation = known !== null && "record" in known ? known.record.incarnation + 1 : 1;
     const registrar = new Registrar(store, options, { incarnation, instance });
@@ -157,11 +157,15 @@ async function attempted<T>(name: string, work: () => Promise<T>): Promise<T> {
 async function expectStandstill(
   store: RecordStore,
   before: string,
-  { id, name, waitMs }: { readonly id: string; readonly name: string; readonly waitMs: number },
+  { id, name, beatMs }: { readonly id: string; readonly name: string; readonly beatMs: number },
 ): Promise<void> {
-  log("info", `registry the id "${id}" was another process's at ${name}; waiting ${(waitMs / 1000).toFixed(1)} s for a sign of life`);
-  await new Promise((resolve) => setTimeout(resolve, waitMs));
-  const now = await attempted(name, () => store.read(id));
+  const seconds = (STANDSTILL_BEATS * beatMs / 1000).toFixed(1);
+  log("info", `registry the id "${id}" was another process's at ${name}; waiting ${seconds} s for a sign of life`);
+  let now: string | null = before;
+  for (let beat = 0; beat < STANDSTILL_BEATS && now === before; beat++) {
+    await new Promise((resolve) => setTimeout(resolve, beatMs));
+    now = await attempted(name, () => store.read(id));
+  }
   if (now === null || now === before) return;
   const read = readRecord(now);
   const where = "record" in read ? `with the address ${read.record.url}` : "of a release that this one does not understand";

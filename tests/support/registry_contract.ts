@@ -30,7 +30,7 @@ export interface Outage {
 }
 
 /** Milliseconds between beats of processes that wait for a sign of life of others: long beside what a busy machine makes of the beats of those. */
-const PATIENT = 400;
+const PATIENT = 2000;
 
 /** For cells that must not be lost. */
 export function neverLost(problem: string): void {
