@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { messageOf } from "../../core/errors.ts";
 import { formatBytes, log } from "./log.ts";
 import { formatSeconds, Rate } from "./rate.ts";
 
@@ -43,11 +44,11 @@ function bar(label: string, format: Format): Progress {
     display.update(done, values);
     started = true;
   };
-  void openBar(label).then((opened) => {
+  openBar(label).then((opened) => {
     if (stopped) return;
     display = opened;
     show();
-  });
+  }).catch((error) => log("warn", `${label}: progress cannot be shown: ${messageOf(error)}`));
   return {
     update(done, total) {
       rate.update(done);
