@@ -61,7 +61,9 @@ export class ChunkSizes {
     const before = this.#costs.before(start);
     const fitting = perToken === 0 ? Infinity : (this.#mostMilliseconds(step, before) - before) / perToken;
     const next = fitting < smallest * MUCH_SMALLER ? fitting / 2 : Math.min(fitting, largest * GROWTH);
-    return Math.min(most, Math.max(LEAST, Math.floor(next)));
+    const tokens = Math.min(most, Math.max(LEAST, Math.floor(next)));
+    // Chunks of one size do not tell what is due to tokens, which are blamed for all of it: where they just fill the time, no other size would ever be tried.
+    return tokens === largest && tokens === smallest && tokens < most ? Math.max(LEAST, tokens >> 1) : tokens;
   }
 
   /**
