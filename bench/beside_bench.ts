@@ -6,7 +6,7 @@
  */
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
-import { readConfigText } from "../core/model_package.ts";
+import { readConfigText } from "../core/model/config_text.ts";
 import { openModelFiles } from "../workers/load/model_files.ts";
 import type { Config } from "../mod.ts";
 import { type LoadRequest, runLoad, RunningLoad, type Timing } from "./serve/load_client.ts";

@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import { parseModelConfig } from "../core/model/config.ts";
 import { isSynthetic } from "../core/model/synthetic/name.ts";
-import { readConfigText } from "../core/model_package.ts";
+import { readConfigText } from "../core/model/config_text.ts";
 import { embeddedDirectory } from "../cluster/config/embedded_model.ts";
 import type { Speculation } from "../core/speculation/speculation.ts";
 import { openModelFiles } from "../workers/load/model_files.ts";

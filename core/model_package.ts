@@ -4,9 +4,9 @@
  * @module
  */
 import type { ServedModel, TokenEngine } from "./engine.ts";
-import { LatentmeshError } from "./errors.ts";
 import { Checkpoint, type ModelFiles } from "./model/checkpoint.ts";
 import { parseModelConfig } from "./model/config.ts";
+import { readConfigText } from "./model/config_text.ts";
 import { modelNameOf } from "./model/gguf/parts.ts";
 import { type GenerationConfig, parseGenerationConfig } from "./model/generation_config.ts";
 import { specFor } from "./model/mtp.ts";
@@ -66,16 +66,6 @@ async function describe(files: ModelFiles, configText: string, speculate: Specul
     checkpoint,
     chosenWidths: await readChosenWidths(await files.open("basis.safetensors"), spec),
   };
-}
-
-/** Text of config.json. @throws {LatentmeshError} `not_found` if the directory has none */
-export async function readConfigText(files: ModelFiles): Promise<string> {
-  const text = await files.text("config.json");
-  if (text === null) {
-    const what = await files.whatElse?.() ?? "there is no config.json in it";
-    throw new LatentmeshError("not_found", `Cannot load ${files.name}: it is not a model directory (${what})`, { param: "model" });
-  }
-  return text;
 }
 
 /** The model as a server sees it. */

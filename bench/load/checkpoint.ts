@@ -10,7 +10,8 @@ import { modelHash } from "../../core/model/model_hash.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
 import { modelTensors } from "../../core/model/synthetic/model_tensors.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
-import { chooseBasis, type LayerStatistics } from "../../core/tpla/basis.ts";
+import { chooseBasis } from "../../core/tpla/basis.ts";
+import type { LayerStatistics } from "../../core/tpla/layer_basis.ts";
 import { writeBasis } from "../../core/tpla/basis_file.ts";
 import { DirectoryFiles } from "../../workers/load/model_files.ts";
 

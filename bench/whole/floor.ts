@@ -10,7 +10,7 @@ import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, collectivesPerStep, indexBytesPerToken, perToken } from "../../core/tpla/plan.ts";
 import { resolveCut, SCHEME_DEFAULTS } from "../../core/tpla/scheme.ts";

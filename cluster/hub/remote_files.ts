@@ -9,7 +9,7 @@ import { INDEX_FILE } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { type FolderFiles, GgufFiles } from "../../core/model/gguf/gguf_files.ts";
 import type { ByteSource } from "../../core/model/safetensors.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import { areFile } from "./file_hash.ts";
 import { fetchRange } from "./fetch_range.ts";
 import type { HubClient } from "./hub_client.ts";

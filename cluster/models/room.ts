@@ -6,7 +6,8 @@
 import { isHost } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { readConfigText, readModelDescription, readModelPackage } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
+import { readModelDescription, readModelPackage } from "../../core/model_package.ts";
 import { readTextSource } from "../../core/text/text_source.ts";
 import { wholeMemory } from "../../core/tpla/plan.ts";
 import type { Settings } from "../config/settings.ts";

@@ -6,41 +6,8 @@
  */
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
 import { LatentmeshError } from "../errors.ts";
-import { randomBits } from "../random.ts";
-
-/** How a basis is chosen. */
-export type BasisKind = "identity" | "hadamard" | "pca" | "balanced";
-
-/** Second moments of one layer over a calibration text; symmetric [d, d], row-major. */
-export interface LayerStatistics {
-  /** C = E[ĉ ĉᵀ] */
-  readonly latents: Float64Array;
-  /** M = Σ_h W_UK[h]ᵀ E[q_n q_nᵀ] W_UK[h]: second moment of the absorbed queries. */
-  readonly queries: Float64Array;
-  /** N = Σ_h G_hᵀ G_h with G_h = W_O[:, h] W_UV[h]: what a direction's value does to the residual stream. */
-  readonly values: Float64Array;
-}
-
-/** One layer's basis; both matrices [d, d], row-major. */
-export interface LayerBasis {
-  /** Aᵀ: c' = Aᵀ ĉ. */
-  readonly transform: Float64Array;
-  /** A⁻ᵀ: W' = W A⁻ᵀ. */
-  readonly inverse: Float64Array;
-  /** Importance of each direction, descending; empty for bases that do not order them. */
-  readonly eigenvalues: Float64Array;
-}
-
-/** Options of {@link chooseBasis}. */
-export interface BasisOptions {
-  /** `balanced`: weight of the values against the logits, 0 … 1. */
-  readonly lambda: number;
-  /** `hadamard`: seed of the random signs. */
-  readonly seed: number;
-}
-
-/** The defaults. */
-export const BASIS_DEFAULTS: BasisOptions = { lambda: 0.05, seed: 1 };
+import { BASIS_DEFAULTS, type BasisKind, type BasisOptions, fixedBasis, type LayerBasis, type LayerStatistics } from "./layer_basis.ts";
+import type { CalibratedBasis } from "./basis_file.ts";
 
 /** Eigenvalues below this fraction of the largest are raised to it: what was never seen must not be divided by. */
 const CLAMP = 1e-10;
@@ -55,9 +22,8 @@ const CLAMP = 1e-10;
 export function chooseBasis(kind: BasisKind, width: number, statistics: LayerStatistics | null, options: BasisOptions = BASIS_DEFAULTS): LayerBasis {
   switch (kind) {
     case "identity":
-      return orthogonal(Matrix.eye(width), new Float64Array());
     case "hadamard":
-      return orthogonal(signedHadamard(width, options.seed), new Float64Array());
+      return fixedBasis(kind, width, options.seed);
     case "pca": {
       const { vectors, values } = symmetricEigen(matrixOf(needed(kind, statistics).latents, width));
       return orthogonal(vectors, values);
@@ -67,6 +33,20 @@ export function chooseBasis(kind: BasisKind, width: number, statistics: LayerSta
     default:
       return kind satisfies never;
   }
+}
+
+/** The basis of every layer for a choice of kind and λ. */
+export function layerBases(calibrated: CalibratedBasis, kind: BasisKind, options: BasisOptions = BASIS_DEFAULTS): readonly LayerBasis[] {
+  if (kind === "balanced" && options.lambda === BASIS_DEFAULTS.lambda) return calibrated.defaults;
+  return calibrated.statistics.map((statistics, layer) => {
+    try {
+      const basis = chooseBasis(kind, calibrated.width, statistics, options);
+      if ([basis.transform, basis.inverse].every((matrix) => matrix.every(Number.isFinite))) return basis;
+    } catch {
+      // Of moments that are none, decompositions end in all kinds of errors.
+    }
+    throw new LatentmeshError("invalid_checkpoint", `The calibration of layer ${layer} gives no ${kind} basis; run "deno task calibrate" again`);
+  });
 }
 
 /**
@@ -95,26 +75,6 @@ function balanced({ latents, queries, values }: LayerStatistics, width: number, 
 /** A basis whose A is orthogonal: its own inverse transpose. */
 function orthogonal(A: Matrix, eigenvalues: Float64Array): LayerBasis {
   return { transform: flat(A.transpose()), inverse: flat(A), eigenvalues };
-}
-
-/** D·H/√b with D random signs and H Sylvester's matrix of the largest power of two that divides the width, block by block. */
-function signedHadamard(width: number, seed: number): Matrix {
-  const block = width & -width;
-  const A = Matrix.zeros(width, width);
-  for (let row = 0; row < width; row++) {
-    const sign = randomBits(seed, 0, row) & 1 ? 1 : -1;
-    const start = row - (row % block);
-    for (let column = 0; column < block; column++) {
-      A.set(row, start + column, (sign * (oddParity((row % block) & column) ? -1 : 1)) / Math.sqrt(block));
-    }
-  }
-  return A;
-}
-
-function oddParity(bits: number): boolean {
-  let odd = false;
-  for (let rest = bits; rest !== 0; rest &= rest - 1) odd = !odd;
-  return odd;
 }
 
 interface Spectrum {

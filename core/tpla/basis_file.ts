@@ -12,7 +12,7 @@ import type { ModelSpec } from "../model/spec.ts";
 import { randomBits } from "../random.ts";
 import { latentColumns } from "./latent_columns.ts";
 import { chosenWidthsSchema, type MeasuredWidths } from "./chosen_widths.ts";
-import { BASIS_DEFAULTS, type BasisKind, type BasisOptions, chooseBasis, type LayerBasis, type LayerStatistics } from "./basis.ts";
+import { BASIS_DEFAULTS, type LayerBasis, type LayerStatistics } from "./layer_basis.ts";
 
 /** Where a basis came from. */
 export interface BasisProvenance {
@@ -164,20 +164,6 @@ function times(matrix: Float64Array, vector: Float64Array, width: number): Float
     let sum = 0;
     for (let column = 0; column < width; column++) sum += matrix[row * width + column] * vector[column];
     return sum;
-  });
-}
-
-/** The basis of every layer for a choice of kind and λ. */
-export function layerBases(calibrated: CalibratedBasis, kind: BasisKind, options: BasisOptions = BASIS_DEFAULTS): readonly LayerBasis[] {
-  if (kind === "balanced" && options.lambda === BASIS_DEFAULTS.lambda) return calibrated.defaults;
-  return calibrated.statistics.map((statistics, layer) => {
-    try {
-      const basis = chooseBasis(kind, calibrated.width, statistics, options);
-      if ([basis.transform, basis.inverse].every((matrix) => matrix.every(Number.isFinite))) return basis;
-    } catch {
-      // Of moments that are none, decompositions end in all kinds of errors.
-    }
-    throw new LatentmeshError("invalid_checkpoint", `The calibration of layer ${layer} gives no ${kind} basis; run "deno task calibrate" again`);
   });
 }
 

@@ -6,8 +6,8 @@
 import { LatentmeshError } from "../errors.ts";
 import type { ByteSource } from "../model/safetensors.ts";
 import { cachedLayers, type ModelSpec } from "../model/spec.ts";
-import { BASIS_DEFAULTS, type BasisKind, chooseBasis, type LayerBasis } from "./basis.ts";
-import { layerBases, readBasis } from "./basis_file.ts";
+import { type CalibratedBasis, readBasis } from "./basis_file.ts";
+import { BASIS_DEFAULTS, type BasisKind, fixedBasis, type LayerBasis } from "./layer_basis.ts";
 import { needsCalibration } from "./scheme.ts";
 
 /**
@@ -21,8 +21,15 @@ export async function basesFor(
   { kind, lambda }: { readonly kind: BasisKind; readonly lambda: number },
   calibration: ByteSource | null,
 ): Promise<readonly LayerBasis[]> {
-  if (!needsCalibration(kind)) return Array.from({ length: cachedLayers(spec) }, () => chooseBasis(kind, spec.latentWidth, null));
+  if (!needsCalibration(kind)) return Array<LayerBasis>(cachedLayers(spec)).fill(fixedBasis(kind, spec.latentWidth));
   if (calibration === null) throw new LatentmeshError("not_found", `The ${kind} basis needs basis.safetensors; make it with "deno task calibrate"`);
-  const calibrated = layerBases(await readBasis(calibration, spec), kind, { ...BASIS_DEFAULTS, lambda });
-  return spec.mtp ? [...calibrated, chooseBasis("hadamard", spec.latentWidth, null)] : calibrated;
+  const file = await readBasis(calibration, spec);
+  const calibrated = kind === "balanced" && lambda === BASIS_DEFAULTS.lambda ? file.defaults : await made(file, kind, lambda);
+  return spec.mtp ? [...calibrated, fixedBasis("hadamard", spec.latentWidth)] : calibrated;
+}
+
+/** Loaded when needed: workers seldom compute eigenvalues. */
+async function made(file: CalibratedBasis, kind: BasisKind, lambda: number): Promise<readonly LayerBasis[]> {
+  const { layerBases } = await import("./basis.ts");
+  return layerBases(file, kind, { ...BASIS_DEFAULTS, lambda });
 }

@@ -5,7 +5,7 @@
  */
 import { LatentmeshError } from "../errors.ts";
 import type { ModelSpec } from "../model/spec.ts";
-import type { BasisKind } from "./basis.ts";
+import type { BasisKind, FixedBasisKind } from "./layer_basis.ts";
 import type { ChosenWidths } from "./chosen_widths.ts";
 import { defaultHalo, type PartitionOptions } from "./partition.ts";
 
@@ -104,6 +104,6 @@ export function resolveBasis(
 }
 
 /** Whether a basis needs a calibration. */
-export function needsCalibration(kind: BasisKind): boolean {
+export function needsCalibration(kind: BasisKind): kind is Exclude<BasisKind, FixedBasisKind> {
   return kind === "pca" || kind === "balanced";
 }

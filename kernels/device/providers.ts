@@ -10,7 +10,6 @@ import { CpuDevice } from "./cpu_device.ts";
 import { type AdapterFacts, dawnAdvice } from "./dawn_advice.ts";
 import type { Device, DeviceLimits, StagingKind } from "./device.ts";
 import { GpuDevice } from "./gpu_device.ts";
-import { paceDawn } from "./pace_dawn.ts";
 import { WasmDevice } from "./wasm/wasm_device.ts";
 
 export type { DeviceChoice } from "../../core/device_kind.ts";
@@ -132,11 +131,13 @@ async function openAdapter(kind: "deno" | "dawn", adapter: GPUAdapter, options: 
       },
     });
   const least = adapter.info.subgroupMinSize ?? 0;
+  // Loaded when needed: what it takes of Node is long to start with.
+  const polling = kind === "dawn" ? (await import("./pace_dawn.ts")).paceDawn() : null;
   const opened = (gpu: GPUDevice, subgroups: number) =>
     new GpuDevice(gpu, {
       kind,
       description: describe(adapter),
-      polling: kind === "dawn" ? paceDawn() : null,
+      polling,
       limits: options.limits,
       times: options.times,
       // Whoever awaits a mapping turns the event loop meanwhile, on a core that a software driver needs for the copy.

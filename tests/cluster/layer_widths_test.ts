@@ -4,7 +4,8 @@
 import { afterAll, beforeAll, describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
 import { readModelPackage } from "../../core/model_package.ts";
-import { layerBases, readBasis, writeBasis } from "../../core/tpla/basis_file.ts";
+import { layerBases } from "../../core/tpla/basis.ts";
+import { readBasis, writeBasis } from "../../core/tpla/basis_file.ts";
 import { latentColumns } from "../../core/tpla/latent_columns.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";

@@ -7,7 +7,7 @@
 import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { isMoeLayer, type ModelSpec } from "../../core/model/spec.ts";
-import type { LayerBasis } from "../../core/tpla/basis.ts";
+import type { LayerBasis } from "../../core/tpla/layer_basis.ts";
 import type { LatentColumns } from "../../core/tpla/latent_columns.ts";
 import { columnIndices } from "../../core/tpla/partition.ts";
 

@@ -8,7 +8,7 @@
 import { LatentmeshError, messageOf } from "../../core/errors.ts";
 import { MAX_FRAME_BYTES } from "../../core/wire/protocol.ts";
 import type { Listener, Socket, TlsFiles, Transport } from "../../core/wire/transport.ts";
-import { Door } from "./websocket/door.ts";
+import { Door, type Securing } from "./websocket/door.ts";
 
 /**
  * Host in URLs of Unix sockets. Deno asks for permission to reach it, so it is one that leads nowhere (RFC 5737). Not a name: Deno looks names up although nothing
@@ -31,7 +31,7 @@ export class DenoTransport implements Transport {
   async listen(address: string, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
     try {
       if (address.startsWith("unix:")) return await listenUnix(address.slice(5), onSocket);
-      return listenTcp(new URL(address), this.elsewhere, onSocket);
+      return await listenTcp(new URL(address), this.elsewhere, onSocket);
     } catch (cause) {
       if (cause instanceof LatentmeshError) throw cause;
       throw new LatentmeshError("invalid_config", `Cannot listen on ${address}: ${messageOf(cause)}`, { cause });
@@ -71,18 +71,24 @@ async function listenUnix(path: string, onSocket: (socket: Socket) => Promise<vo
   };
 }
 
-function listenTcp(url: URL, { cert, key }: TlsFiles, onSocket: (socket: Socket) => Promise<void>): Listener {
-  const secure = url.protocol === "wss:";
-  if (secure && (cert === undefined || key === undefined)) {
-    throw new LatentmeshError("invalid_config", `Cannot listen on ${url.href}: wss needs a certificate and its key`);
-  }
+async function listenTcp(url: URL, tls: TlsFiles, onSocket: (socket: Socket) => Promise<void>): Promise<Listener> {
+  const securing = url.protocol === "wss:" ? await securingOf(url, tls) : null;
   const hostname = url.hostname.replace(/^\[|\]$/g, "");
   const port = Number(url.port || 0);
-  const door = new Door({ hostname, port }, secure ? { cert: cert!, key: key! } : null, onSocket);
+  const door = new Door({ hostname, port }, securing, onSocket);
   return {
     address: `${url.protocol}//${url.hostname}:${door.address.port}`,
     close: () => door.close(),
   };
+}
+
+async function securingOf(url: URL, { cert, key }: TlsFiles): Promise<Securing> {
+  if (cert === undefined || key === undefined) {
+    throw new LatentmeshError("invalid_config", `Cannot listen on ${url.href}: wss needs a certificate and its key`);
+  }
+  // Loaded when needed, as `ws` is below.
+  const { secureWith } = await import("./websocket/tls_connection.ts");
+  return secureWith(cert, key);
 }
 
 async function connectUnix(path: string): Promise<Socket> {

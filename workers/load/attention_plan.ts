@@ -9,7 +9,7 @@ import { type MatrixSelection, MatrixSource, type Range, readMatrix } from "../.
 import { readVector } from "../../core/model/stored_vector.ts";
 import { cachedLayers, type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { tensorName, type TensorRole } from "../../core/model/tensor_names.ts";
-import type { LayerBasis } from "../../core/tpla/basis.ts";
+import type { LayerBasis } from "../../core/tpla/layer_basis.ts";
 import { basisFactors, columnIndices, type RankShape } from "../../core/tpla/partition.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { BasisChange, type BasisChangeTarget } from "./basis_change.ts";

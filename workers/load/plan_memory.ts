@@ -6,7 +6,7 @@
 import { Checkpoint, type ModelFiles } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import type { WeightPolicy } from "../../core/model/matrix_source.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import type { RankShape } from "../../core/tpla/partition.ts";
 import type { RankMemory } from "../../core/tpla/plan.ts";
 import type { Assignment } from "../../core/wire/messages.ts";

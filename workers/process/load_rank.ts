@@ -7,7 +7,7 @@ import { isHost } from "../../core/device_kind.ts";
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { groupPlace } from "../../core/tpla/group_place.ts";
 import { partition, promptShapes, type RankShape } from "../../core/tpla/partition.ts";

@@ -9,7 +9,7 @@ import { mapLimited } from "../../core/limited.ts";
 import { MatrixSource, readMatrix } from "../../core/model/matrix_source.ts";
 import { readVector } from "../../core/model/stored_vector.ts";
 import { modelHash, sha256 } from "../../core/model/model_hash.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import { type ModelSpec, queryWidth } from "../../core/model/spec.ts";
 import { tensorName, type TensorRole } from "../../core/model/tensor_names.ts";
 import type { CalibratedBasis } from "../../core/tpla/basis_file.ts";

@@ -5,7 +5,7 @@
  */
 import { Checkpoint } from "../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../core/model/config.ts";
-import { readConfigText } from "../../core/model_package.ts";
+import { readConfigText } from "../../core/model/config_text.ts";
 import { readChosenWidths } from "../../core/tpla/basis_file.ts";
 import { basesFor } from "../../core/tpla/choose_bases.ts";
 import { LatentmeshError } from "../../core/errors.ts";

@@ -8,7 +8,7 @@ import { type CacheDtype, type IndexDtype, indexDtypeFor } from "../../core/cach
 import { cacheDtypeOf } from "../../core/device_kind.ts";
 import type { Checkpoint } from "../../core/model/checkpoint.ts";
 import type { ModelSpec } from "../../core/model/spec.ts";
-import type { LayerBasis } from "../../core/tpla/basis.ts";
+import type { LayerBasis } from "../../core/tpla/layer_basis.ts";
 import { Divergence } from "../../core/tpla/divergence.ts";
 import { ALONE, type GroupPlace } from "../../core/tpla/group_place.ts";
 import { partition, type PartitionOptions, type RankShape, UNCUT } from "../../core/tpla/partition.ts";

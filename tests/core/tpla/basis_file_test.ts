@@ -4,7 +4,8 @@ import { LatentmeshError } from "../../../core/errors.ts";
 import { readSafetensorsHeader } from "../../../core/model/safetensors.ts";
 import { type TensorData, writeSafetensors } from "../../../core/model/safetensors_writer.ts";
 import { chooseBasis } from "../../../core/tpla/basis.ts";
-import { type CalibratedBasis, layerBases, readBasis, readChosenWidths, writeBasis } from "../../../core/tpla/basis_file.ts";
+import { layerBases } from "../../../core/tpla/basis.ts";
+import { type CalibratedBasis, readBasis, readChosenWidths, writeBasis } from "../../../core/tpla/basis_file.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { memorySource } from "../../support/safetensors.ts";
 

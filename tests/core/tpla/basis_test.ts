@@ -2,7 +2,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Matrix } from "ml-matrix";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { type BasisKind, chooseBasis, type LayerStatistics } from "../../../core/tpla/basis.ts";
+import { chooseBasis } from "../../../core/tpla/basis.ts";
+import type { BasisKind, LayerStatistics } from "../../../core/tpla/layer_basis.ts";
 import { relativeError } from "../../support/compare.ts";
 import { Random } from "../../../bench/support/random.ts";
 

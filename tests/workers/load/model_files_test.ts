@@ -1,7 +1,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { LatentmeshError } from "../../../core/errors.ts";
-import { readConfigText } from "../../../core/model_package.ts";
+import { readConfigText } from "../../../core/model/config_text.ts";
 import { DirectoryFiles } from "../../../workers/load/model_files.ts";
 
 /** A directory with one file of so many bytes, each the lower half of its position. */

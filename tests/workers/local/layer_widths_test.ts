@@ -9,7 +9,7 @@ import { CACHE_DTYPES, type CacheDtype } from "../../../core/cache/cache_dtype.t
 import { Checkpoint } from "../../../core/model/checkpoint.ts";
 import { parseModelConfig } from "../../../core/model/config.ts";
 import { cachedLayers } from "../../../core/model/spec.ts";
-import type { LayerBasis } from "../../../core/tpla/basis.ts";
+import type { LayerBasis } from "../../../core/tpla/layer_basis.ts";
 import { ALONE } from "../../../core/tpla/group_place.ts";
 import { latentColumns } from "../../../core/tpla/latent_columns.ts";
 import { partition, type PartitionOptions, UNCUT } from "../../../core/tpla/partition.ts";

@@ -9,15 +9,14 @@ import { addressGroup, ConnectionLimiter, type ConnectionLimits, type Connection
 import type { Socket } from "../../../core/wire/transport.ts";
 import { Patience } from "./patience.ts";
 import { ServerSocket } from "./server_socket.ts";
-import { secureContext, TlsConnection } from "./tls_connection.ts";
 import { acceptUpgrade } from "./upgrade.ts";
 
 /** Who has not proved who it is: in all, and of one address, from which all workers of a machine may come at once. */
 const STRANGERS: ConnectionLimits = { total: 256, perAddress: 64 };
 const STRANGER_TIMEOUT = 8000;
 
-/** Certificate and key of the accepting side, in PEM; null: no TLS. */
-export type DoorTls = { readonly cert: string; readonly key: string } | null;
+/** What makes a connection secure; null: nothing does. */
+export type Securing = ((raw: Connection) => Connection) | null;
 
 /** An open door. */
 export class Door {
@@ -40,13 +39,12 @@ export class Door {
    */
   constructor(
     where: { readonly hostname: string; readonly port: number },
-    tls: DoorTls,
+    securing: Securing,
     onSocket: (socket: Socket) => Promise<void>,
     strangerTimeout: number = STRANGER_TIMEOUT,
   ) {
     this.#strangerTimeout = strangerTimeout;
-    const context = tls === null ? null : secureContext(tls.cert, tls.key);
-    this.#secure = (raw) => context === null ? raw : new TlsConnection(raw, context);
+    this.#secure = securing ?? ((raw) => raw);
     const listener = this.#listener = Deno.listen(where);
     this.address = listener.addr as Deno.NetAddr;
     this.#onSocket = onSocket;

@@ -11,13 +11,14 @@ import { type Connection, writeAll } from "../../../core/net/connection.ts";
 /** Bytes that are read at a time. */
 const READ_BYTES = 64 << 10;
 
-/** What a server shows, in PEM. */
-export function secureContext(cert: string, key: string): SecureContext {
-  return createSecureContext({ cert, key });
+/** What makes connections of a server secure. @param cert what it shows, in PEM, as is its key */
+export function secureWith(cert: string, key: string): (raw: Connection) => Connection {
+  const context = createSecureContext({ cert, key });
+  return (raw) => new TlsConnection(raw, context);
 }
 
 /** The plain side of a TLS connection; `raw` is closed with it. */
-export class TlsConnection implements Connection {
+class TlsConnection implements Connection {
   readonly #socket: TLSSocket;
   #rest: Uint8Array<ArrayBuffer> = new Uint8Array();
   #ended: { readonly error: Error | null } | null = null;

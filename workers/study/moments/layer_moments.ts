@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { chooseBasis, type LayerBasis, type LayerStatistics } from "../../../core/tpla/basis.ts";
+import { chooseBasis } from "../../../core/tpla/basis.ts";
+import type { LayerBasis, LayerStatistics } from "../../../core/tpla/layer_basis.ts";
 import { addSandwich, MomentSum } from "../../../core/tpla/moments.ts";
 
 /** Sizes of a layer's attention. */
