@@ -2,10 +2,12 @@
  * What `deno task test` says at its end, made of what `deno test` prints.
  */
 import { describe, it } from "@std/testing/bdd";
-import { assertEquals, assertRejects } from "@std/assert";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { ROOT } from "../bench/support/root.ts";
 import { endsWithin } from "./support/ends_within.ts";
 import { LEFT_OUT } from "./support/extent.ts";
 import { RunSummary } from "./support/run_summary.ts";
+import { GROUP_MODULE, groupModule, nameGroup, testFiles, testGroups } from "./support/test_groups.ts";
 
 const OUTPUT = `
 ./tests/a_test.ts => a suite ... on wasm ... adds ... ok (3ms)
@@ -46,6 +48,39 @@ describe("the summary of a run", () => {
     assertEquals([summary.passed, summary.failed, summary.leftOut], [0, 1, []]);
     summary.push("ok | 1 passed | 0 failed (12ms)\n");
     assertEquals([summary.passed, summary.failed], [1, 0]);
+  });
+});
+
+describe("tests that share an isolate", () => {
+  it("are those of a folder, after all that have one each, and every file is in one group", async () => {
+    const files = ["tests/a_test.ts", "tests/e/b_test.ts", "tests/e/c_test.ts", "tests/m/n/d_test.ts", "tests/m/n/o/p_test.ts", "tests/m/e_test.ts"];
+    assertEquals(testGroups(files.toReversed(), ["tests/m/e_test.ts", "tests/e"]).map(({ name, files }) => [name, files]), [
+      ["tests/m/e_test.ts", ["tests/m/e_test.ts"]],
+      ["tests/e/b_test.ts", ["tests/e/b_test.ts"]],
+      ["tests/e/c_test.ts", ["tests/e/c_test.ts"]],
+      ["tests/m/n", ["tests/m/n/d_test.ts", "tests/m/n/o/p_test.ts"]],
+      ["tests/a_test.ts", ["tests/a_test.ts"]],
+    ]);
+    const all = (await testFiles(`${ROOT}/tests`)).map((path) => path.slice(ROOT.length + 1));
+    assert(all.includes("tests/run_summary_test.ts"));
+    assertEquals(testGroups(all, ["tests/e2e"]).flatMap(({ files }) => files).toSorted(), all.toSorted());
+  });
+
+  it("are loaded by one module, and are called by their folder in output", async () => {
+    const folder = await Deno.makeTempDir({ prefix: "tests+" });
+    const path = `${folder}/tests/m/${GROUP_MODULE}`;
+    await Deno.mkdir(`${folder}/tests/m`, { recursive: true });
+    await Deno.writeTextFile(
+      path,
+      groupModule({ name: "tests/m", files: ["tests/core/limited_test.ts", "tests/core/sampling/adjustments_test.ts"] }),
+    );
+    const args = ["test", "--no-check", "--lock=tests/deno.lock", "--parallel", path];
+    const { stdout } = await new Deno.Command(Deno.execPath(), { args, cwd: ROOT, env: { NO_COLOR: "1" } }).output();
+    const summary = new RunSummary((line) => nameGroup(line, folder));
+    const lines = summary.push(new TextDecoder().decode(stdout)).filter((line) => line.includes(" => "));
+    assertEquals([summary.passed > 3, summary.failed], [true, 0], lines.join("\n"));
+    assert(lines.length > 3 && lines.every((line) => line.startsWith("./tests/m/*_test.ts => ")), lines.join("\n"));
+    await Deno.remove(folder, { recursive: true });
   });
 });
 

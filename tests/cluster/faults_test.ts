@@ -6,9 +6,9 @@ import { assert, assertEquals, assertRejects } from "@std/assert";
 import type { RunningCluster, WorkerStatus } from "../../cluster/cluster.ts";
 import { Supervisor } from "../../cluster/fleet/supervisor.ts";
 import { LatentmeshError } from "../../core/errors.ts";
-import { Cluster } from "../../mod.ts";
+import { Cluster, type Config } from "../../mod.ts";
 import { until } from "../../bench/support/until.ts";
-import { withCluster } from "../support/cluster.ts";
+import { ofSmall, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { tested } from "../support/extent.ts";
 import { fixtureDirectory } from "../support/checkpoints.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
@@ -16,8 +16,12 @@ import { generate } from "../support/generation.ts";
 import { openApp, readEvents } from "../../bench/support/server.ts";
 
 const PROMPT = "And it came to pass in those days";
-/** Takes many pieces. */
-const LONG_PROMPT = Array.from({ length: 300 }, (_, i) => 100 + i);
+/** Takes many pieces; each is another, of which nothing is cached yet. */
+const longPrompt = (first: number) => Array.from({ length: 300 }, (_, i) => first + i);
+
+/** Blocks of a unit, of 64 tokens. */
+const BLOCKS = 32;
+const small = (change: Config) => ofSmall({ ...change, cache: { maxTokens: 64 * BLOCKS } });
 
 /** Does something to a worker while the cluster generates. */
 async function during(cluster: RunningCluster, unit: string, signal: Deno.Signal, prompt: string | number[] = PROMPT): Promise<WorkerStatus> {
@@ -57,7 +61,10 @@ const known = new Map<string, number[]>();
 async function expectedTokens(prompt: string | number[]): Promise<number[]> {
   const key = JSON.stringify(prompt);
   if (!known.has(key)) {
-    await withCluster({}, async (cluster) => void known.set(key, (await generate(cluster, { prompt, maxTokens: 40, ignoreEos: true })).tokens));
+    await withWorkersHere(
+      ofSmall(),
+      async (cluster) => void known.set(key, (await generate(cluster, { prompt, maxTokens: 40, ignoreEos: true })).tokens),
+    );
   }
   return known.get(key)!;
 }
@@ -66,7 +73,7 @@ async function expectedTokens(prompt: string | number[]): Promise<number[]> {
 async function assertServes(cluster: RunningCluster): Promise<WorkerStatus[]> {
   assertEquals((await generate(cluster, { prompt: PROMPT, maxTokens: 40, ignoreEos: true })).tokens, await expectedTokens(PROMPT));
   const status = await cluster.status();
-  for (const { unit, stats } of status) assertEquals([stats.sequences, stats.freeBlocks], [0, 128], unit);
+  for (const { unit, stats } of status) assertEquals([stats.sequences, stats.freeBlocks], [0, BLOCKS], unit);
   return status;
 }
 
@@ -102,7 +109,7 @@ describe("a cluster", () => {
   /** Milliseconds of processor time of one rank, while the other is stopped for as long as its deadline. */
   async function waits(exchange: "shared-memory" | "websocket"): Promise<void> {
     const deadlineMs = 1500;
-    await withCluster({ decode: { exchange, deadlineMs } }, async (cluster) => {
+    await withCluster(small({ decode: { exchange, deadlineMs } }), async (cluster) => {
       const [stopped, waiting] = (await cluster.status()).filter(({ unit }) => unit === "decode-0");
       let tokens = 0;
       let before = Infinity;
@@ -122,7 +129,7 @@ describe("a cluster", () => {
   }
 
   function survives(exchange: "shared-memory" | "websocket"): Promise<void> {
-    return withCluster({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }, async (cluster) => {
+    return withCluster(small({ decode: { exchange, deadlineMs: 500 }, prefill: { chunk: 16 } }), async (cluster) => {
       const expected = { by: exchange, notShared: null, notThreaded: null };
       assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
       const killed = await during(cluster, "decode-0", "SIGKILL");
@@ -134,18 +141,18 @@ describe("a cluster", () => {
       status = await assertServes(cluster);
       assert(status.every(({ worker }) => worker !== stalled.worker), "the stalled process was replaced");
 
-      await during(cluster, "prefill-0", "SIGKILL", LONG_PROMPT);
+      await during(cluster, "prefill-0", "SIGKILL", longPrompt(100));
       await assertServes(cluster);
       assertEquals((await cluster.describe()).units.find(({ role }) => role === "decode")?.exchange, expected);
     });
   }
 
   it("replaces who stands still while a prompt is computed and handed over, and nobody else", () =>
-    withCluster({ decode: { deadlineMs: 500, maxBatch: 2 }, prefill: { chunk: 16 } }, async (cluster) => {
-      for (const [stopped, other] of [["decode-0", "prefill-0"], ["prefill-0", "decode-0"]]) {
+    withCluster(small({ decode: { deadlineMs: 500, maxBatch: 2 }, prefill: { chunk: 16 } }), async (cluster) => {
+      for (const [i, [stopped, other]] of [["decode-0", "prefill-0"], ["prefill-0", "decode-0"]].entries()) {
         const workers = async (unit: string) => (await cluster.status()).filter((worker) => worker.unit === unit).map(({ worker }) => worker);
         const before = await workers(other);
-        const stalled = await during(cluster, stopped, "SIGSTOP", LONG_PROMPT);
+        const stalled = await during(cluster, stopped, "SIGSTOP", longPrompt(100 + i));
         await assertServes(cluster);
         assertEquals(await workers(other), before, `${other} did what it could`);
         assert(!(await workers(stopped)).includes(stalled.worker), `${stalled.worker} was replaced`);

@@ -11,7 +11,7 @@ import { LatentmeshError } from "../../core/errors.ts";
 import { GREEDY } from "../../core/sampling/params.ts";
 import type { Config, RunningCluster } from "../../mod.ts";
 import { until } from "../../bench/support/until.ts";
-import { withCluster, withWorkersHere } from "../support/cluster.ts";
+import { ofFixture, ofSmall, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { itOfWhole, reportLeftOut, tested, WHOLE } from "../support/extent.ts";
 import { type Fixture, fixtureDirectory } from "../support/checkpoints.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
@@ -107,12 +107,6 @@ async function compare(
       await freeAgain(together);
     }));
 }
-
-const ofFixture = (name: Fixture, change: Config = {}): Config => ({
-  ...change,
-  model: fixtureDirectory(name),
-  decode: { basis: "hadamard", ...change.decode },
-});
 
 describe("a TPLA group that computes prompts among its ranks", () => {
   reportLeftOut("three of four lists of requests");
@@ -221,7 +215,7 @@ describe("a TPLA group that computes prompts among its ranks", () => {
     }));
 
   it("goes on where it was after one of its ranks is killed or stalls, under streams and under prompts", () =>
-    withCluster(alone({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } }), async (cluster) => {
+    withCluster(alone(ofSmall({ decode: { deadlineMs: 500 }, prefill: { chunk: 16 } })), async (cluster) => {
       const requests = [10, 30, 70, 300].map((length, i) =>
         tokenRequest(Array.from({ length }, (_, t) => 100 + (i * 13 + t) % 300), { maxTokens: length > 200 ? 4 : 20, choice: i })
       );

@@ -7,19 +7,22 @@ import { parseModelConfig } from "../../core/model/config.ts";
 import { partition } from "../../core/tpla/partition.ts";
 import { cacheBytesPerToken, handoffBytesPerToken } from "../../core/tpla/plan.ts";
 import { whyNotShared } from "../../workers/collective/shared_memory.ts";
+import type { Config } from "../../mod.ts";
 import { until } from "../../bench/support/until.ts";
-import { withCluster, withWorkersHere } from "../support/cluster.ts";
+import { ofSmall, withCluster, withWorkersHere } from "../support/cluster.ts";
 import { fixtureDirectory } from "../support/checkpoints.ts";
 import { readGolden } from "../support/fixtures.ts";
 import { assertGoldenGenerations, generate } from "../support/generation.ts";
 
 const LAYERS = 6;
-const prompt = (tokens: number, salt = 0) => Array.from({ length: tokens }, (_, i) => 100 + (i * 37 + salt * 11) % 5000);
+const prompt = (tokens: number, salt = 0, most = 5000) => Array.from({ length: tokens }, (_, i) => 100 + (i * 37 + salt * 11) % most);
+/** Of the small model. */
+const shortPrompt = (tokens: number, salt = 0) => prompt(tokens, salt, 400);
 
 /** What a cluster with exact attention says. */
-async function exact(asks: readonly Parameters<typeof generate>[1][]): Promise<number[][]> {
+async function exact(asks: readonly Parameters<typeof generate>[1][], config: (change: Config) => Config = (change) => change): Promise<number[][]> {
   const said: number[][] = [];
-  await withWorkersHere({ decode: { ranks: 1, attention: "mla" } }, async (cluster) => {
+  await withWorkersHere(config({ decode: { ranks: 1, attention: "mla" } }), async (cluster) => {
     for (const ask of asks) said.push([...(await generate(cluster, ask)).tokens]);
   });
   return said;
@@ -38,10 +41,11 @@ describe("a cluster whose ranks share latents by tokens", () => {
 
   it("says what one worker says of long prompts, whichever way parts travel", async () => {
     // Across several blocks of both ranks; alike at the beginning, so that blocks are found again.
-    const asks = [150, 260, 128, 300].map((tokens) => ({ prompt: prompt(tokens), maxTokens: 24, ignoreEos: true }));
-    const expected = await exact(asks);
+    const asks = [150, 260, 128, 300].map((tokens) => ({ prompt: shortPrompt(tokens), maxTokens: 24, ignoreEos: true }));
+    const expected = await exact(asks, ofSmall);
     for (const exchange of whyNotShared() === null ? ["shared-memory", "websocket"] as const : ["websocket"] as const) {
-      await withCluster({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2, exchange }, prefill: { chunk: 48 } }, async (cluster) => {
+      const config = ofSmall({ cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2, exchange }, prefill: { chunk: 48 } });
+      await withCluster(config, async (cluster) => {
         for (const [i, ask] of asks.entries()) assertEquals((await generate(cluster, ask)).tokens, expected[i], `${exchange}, ${i}`);
         assertEquals((await Promise.all(asks.map((ask) => generate(cluster, ask)))).map(({ tokens }) => tokens), expected, "all at once");
         await until(async () => (await cluster.status()).every(({ stats }) => stats.sequences === 0));
@@ -116,10 +120,10 @@ describe("a cluster whose ranks share latents by tokens", () => {
   });
 
   it("goes on with the same tokens where a rank is killed, by itself and with prompts that ranks compute among themselves", async () => {
-    const ask = { prompt: prompt(170, 3), maxTokens: 40, ignoreEos: true };
-    const [expected] = await exact([ask]);
+    const ask = { prompt: shortPrompt(170, 3), maxTokens: 40, ignoreEos: true };
+    const [expected] = await exact([ask], ofSmall);
     for (const config of [{}, { prefill: { workers: 0, chunk: 48 } }] as const) {
-      await withCluster({ ...config, cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 } }, async (cluster) => {
+      await withCluster(ofSmall({ ...config, cache: { maxTokens: 1024 }, decode: { attention: "dcp", ranks: 2 } }), async (cluster) => {
         const unit = "prefill" in config ? "mixed-0" : "decode-0";
         const victim = (await cluster.status()).find((worker) => worker.unit === unit && worker.rank === 1)!;
         const tokens: number[] = [];
@@ -129,7 +133,7 @@ describe("a cluster whose ranks share latents by tokens", () => {
         }
         assertEquals(tokens, expected, unit);
         // Prefixes are found again, and others beside.
-        const asks = [ask, { ...ask, prompt: [...ask.prompt.slice(0, 150), 9] }, { ...ask, prompt: prompt(60) }];
+        const asks = [ask, { ...ask, prompt: [...ask.prompt.slice(0, 150), 9] }, { ...ask, prompt: shortPrompt(60) }];
         const alone: number[][] = [];
         for (const one of asks) alone.push((await generate(cluster, one)).tokens);
         assertEquals(alone[0], expected);

@@ -1,6 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
-import { runHere } from "../support/cli_here.ts";
+import { refusedHere, runHere } from "../support/cli_here.ts";
 import { ROOT } from "../../bench/support/root.ts";
 import { runCli, runCliWith, startServer, startServerWith, TASK_ENV, taskCommand } from "../../bench/support/process.ts";
 
@@ -72,10 +72,13 @@ describe("command line", () => {
       [["serve", "--exchnage", "auto"], "Did you mean --exchange?"],
       [["frobnicate"], "unknown command"],
     ];
-    const results = await Promise.all(cases.map(([args]) => runCli(...args)));
+    for (const [args, problem] of cases) assertStringIncludes(await refusedHere(...args), problem);
+    // And so for whoever runs a process: what is wrong with flags, with files, and with both.
+    const ended = [["serve", "--frobnicate"], ["serve", "--config", "/nowhere.yaml"], ["plan", "--ranks", "1000"]];
+    const results = await Promise.all(ended.map((args) => runCli(...args)));
     results.forEach(({ code, stderr }, i) => {
-      assert(code !== 0, cases[i][0].join(" "));
-      assertStringIncludes(stderr, cases[i][1]);
+      assert(code !== 0, ended[i].join(" "));
+      assertStringIncludes(stderr, cases.find(([args]) => args.join() === ended[i].join())![1]);
       assert(!stderr.includes("    at "), `no stack: ${stderr}`);
     });
   });

@@ -11,10 +11,25 @@ import { messageOf } from "../../core/errors.ts";
 import { Cluster, type Config } from "../../mod.ts";
 import { ClusterWorker, type JoinOptions } from "../../workers/process/cluster_worker.ts";
 import { leavingExitCode } from "../../workers/process/exit_code.ts";
-import { fixtureDirectory } from "./checkpoints.ts";
+import { type Fixture, fixtureDirectory } from "./checkpoints.ts";
 import { MemoryTransport } from "./memory_transport.ts";
 
+const SMALL: Fixture = "glm4-moe-lite-tiny";
+
 const GIVEN: Config = { model: fixtureDirectory("tiny-mla"), device: "wasm" };
+
+/** A configuration of a checkpoint that no basis was made for. */
+export const ofFixture = (name: Fixture, change: Config = {}): Config => ({
+  ...change,
+  model: fixtureDirectory(name),
+  decode: { basis: "hadamard", ...change.decode },
+});
+
+/** A small model, for what is about processes and not about what they compute: they start and answer in half the time. */
+export function ofSmall(change: Config = {}): Config {
+  const whole = change.mixed !== undefined || (change.decode?.attention ?? "tpla") !== "tpla";
+  return whole ? { ...change, model: fixtureDirectory(SMALL) } : ofFixture(SMALL, change);
+}
 
 /** Starts a cluster of tiny-mla on the CPU, or what `config` says, and stops it after the test. */
 export async function withCluster(config: Config, test: (cluster: RunningCluster) => Promise<void>): Promise<void> {

@@ -5,8 +5,9 @@
  */
 import { absence, adapterName, DEVICES } from "./devices.ts";
 import { RunSummary } from "./run_summary.ts";
+import { GROUP_MODULE, groupModule, nameGroup, testFiles, testGroups } from "./test_groups.ts";
 
-/** What takes longest begins first, so that no processor waits for the last of it at the end. */
+/** What takes longest begins first, and by itself, so that no processor waits for the last of it at the end. */
 const FIRST = [
   "tests/cluster/faults_test.ts",
   "tests/e2e/front_test.ts",
@@ -28,13 +29,37 @@ const FIRST = [
   "tests/e2e/front_page_test.ts",
   "tests/cluster/fleet/coordinator_test.ts",
   "tests/workers/forward/golden_test.ts",
+  "tests/e2e",
+  "tests/kernels",
 ];
+
+/** Files that change globals before what is tested is loaded, or for good. */
+const OWN_GLOBALS = ["tests/cluster/http/dashboard/history_test.ts", "tests/kernels/device/dawn_polling_test.ts"];
 
 /** Files that run side by side: one more than there are processors, since many wait for a process that starts, or for a deadline. */
 const JOBS = Deno.env.get("DENO_JOBS") ?? String(navigator.hardwareConcurrency + 1);
 
 /** Longer than a test may take: what is silent for this long waits for ever, where no timer of its own can tell. Milliseconds. */
 const SILENCE_LIMIT = 12 * 60_000;
+
+/** Modules of groups lie here; in output they have the names of what they stand for. */
+const folder = await Deno.makeTempDir({ prefix: "latentmesh-tests-" });
+
+/** Writes the modules of all groups. @returns what `deno test` is given */
+async function everything(): Promise<string[]> {
+  const modules: string[] = [];
+  for (const group of testGroups(await testFiles("tests"), [...FIRST, ...OWN_GLOBALS])) {
+    if (group.files.length === 1) {
+      modules.push(group.files[0]);
+      continue;
+    }
+    await Deno.mkdir(`${folder}/${group.name}`, { recursive: true });
+    const path = `${folder}/${group.name}/${GROUP_MODULE}`;
+    await Deno.writeTextFile(path, groupModule(group));
+    modules.push(path);
+  }
+  return [...modules, "mod.ts", "cluster/local_engine.ts"];
+}
 
 /** The rest of the flags come from the command line. */
 const command = new Deno.Command(Deno.execPath(), {
@@ -48,14 +73,14 @@ const command = new Deno.Command(Deno.execPath(), {
     "--lock=tests/deno.lock",
     "--doc",
     ...Deno.args,
-    ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : [...FIRST, "tests", "mod.ts", "cluster/local_engine.ts"]),
+    ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : await everything()),
   ],
   stdout: "piped",
   env: { NO_COLOR: "1", DENO_JOBS: JOBS },
 });
 
 const child = command.spawn();
-const summary = new RunSummary();
+const summary = new RunSummary((line) => nameGroup(line, folder));
 const decoder = new TextDecoder();
 let [silent, heard] = [false, performance.now()];
 const watchdog = setInterval(() => {
@@ -67,13 +92,13 @@ const watchdog = setInterval(() => {
   setTimeout(() => Deno.exit(1), 5000);
 }, 1000);
 for await (const chunk of child.stdout) {
-  await Deno.stdout.write(chunk);
   const { lines } = summary;
-  summary.push(decoder.decode(chunk, { stream: true }));
+  for (const line of summary.push(decoder.decode(chunk, { stream: true }))) print(line);
   if (summary.lines > lines) heard = performance.now();
 }
 clearInterval(watchdog);
 const { code } = await child.status;
+await Deno.remove(folder, { recursive: true });
 
 const { passed, failed, leftOut } = summary;
 const devices = DEVICES.map((kind) => {

@@ -16,13 +16,21 @@ export class RunSummary {
   readonly slow = new Set<string>();
   /** Lines other than those. */
   lines = 0;
+  readonly #rename: (line: string) => string;
   #rest = "";
 
-  /** @param chunk what comes next, which may end anywhere in a line */
-  push(chunk: string): void {
-    const lines = (this.#rest + chunk).split("\n");
-    this.#rest = lines.pop()!;
+  /** @param rename what a line is to say instead */
+  constructor(rename: (line: string) => string = (line) => line) {
+    this.#rename = rename;
+  }
+
+  /** @param chunk what comes next, which may end anywhere in a line @returns the lines that end in it */
+  push(chunk: string): readonly string[] {
+    const parts = (this.#rest + chunk).split("\n");
+    this.#rest = parts.pop()!;
+    const lines = parts.map(this.#rename);
     for (const line of lines) this.#take(line);
+    return lines;
   }
 
   #take(line: string): void {

@@ -7,7 +7,7 @@ import type { ClusterTokenEngine } from "../../../cluster/serving/cluster_engine
 import { LatentmeshError } from "../../../core/errors.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { fixtureDirectory } from "../../support/checkpoints.ts";
-import { withCluster, withWorkersHere } from "../../support/cluster.ts";
+import { ofSmall, withCluster, withWorkersHere } from "../../support/cluster.ts";
 import { generate } from "../../support/generation.ts";
 import { Random } from "../../../bench/support/random.ts";
 import { freeAgain, run, tokenRequest } from "../../support/token_requests.ts";
@@ -31,8 +31,8 @@ const SMALL = fixtureDirectory("deepseek-v2-lite-tiny");
 describe("serving many", () => {
   it("gives every request the bits it gets alone, however requests, chunks and steps are cut", () =>
     // The second cluster has chunks of another size, and the halves of its steps run side by side.
-    withWorkersHere({ prefill: { chunk: 64 } }, (alone) =>
-      withCluster({ prefill: { chunk: 24 }, decode: { maxBatch: 12, pingPong: true }, cache: { maxTokens: 1024 } }, async (together) => {
+    withWorkersHere(ofSmall({ prefill: { chunk: 64 } }), (alone) =>
+      withCluster(ofSmall({ prefill: { chunk: 24 }, decode: { maxBatch: 12, pingPong: true }, cache: { maxTokens: 1024 } }), async (together) => {
         const requests = mixedRequests(16, new Random(11));
         const answers = await Promise.all(requests.map((request) =>
           generate(together, request)
