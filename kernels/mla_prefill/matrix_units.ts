@@ -135,6 +135,8 @@ export function unitsWgsl(config: MlaPrefillMatrixConfig, attends: string): stri
     LANE_WEIGHTS: inPlace ? 4 : keys / lanes / 8,
     TILE_WEIGHTS: inPlace ? 4 : 2,
     TILES: end,
+    // Words of bits, beyond one, that positions of a thread may be in.
+    CHOSEN_REST: split % 32 === 0 ? 0 : 1,
   };
   const { kernel, ...sections } = sectionsOf(source);
   return constants(numbers, { SCALE: scale * Math.LOG2E }) + halves +

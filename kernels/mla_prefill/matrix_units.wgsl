@@ -260,6 +260,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     @unroll(i, ROPE_LOADS) {
       rope_{i} = rope_keys[next_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
     }
+    @fill(ask)
     @unroll(t, KEY_TILES) {
       @unroll(c, COLUMN_STEPS) {
         {

@@ -50,7 +50,7 @@ export const prefillChosen: Kernel<PrefillChosenConfig, MlaPrefillBindings | "ch
 /** As {@link prefillChosen}, on matrix units: see {@link mlaPrefillMatrix}. */
 export const prefillChosenMatrix: Kernel<PrefillChosenMatrixConfig, MlaPrefillBindings | "chosen", MlaPrefillParams> = {
   name: "prefill_chosen",
-  bindings: { ...mlaPrefillMatrix.bindings, chosen: "read" },
+  bindings: { ...mlaPrefillMatrix.bindings, chosen: "read_write" },
   params: mlaPrefill.params,
   wgsl: (config) => constants({ CHOSEN_STRIDE: config.stride }) + unitsWgsl(config, unitsChosenTokens),
   workgroups: mlaPrefillMatrix.workgroups,

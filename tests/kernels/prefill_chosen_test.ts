@@ -37,9 +37,10 @@ describeOnDevices("prefill of chosen tokens", (kind) => {
   }
 
   // Scores far below zero, which come to nothing in f16 unless a row's reference is found where something is chosen for it first.
-  for (const offset of [0, -60]) {
-    const config = { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, split: 64, stride: chosenBits(LENGTH) };
-    itOnUnits(kind)(`prefills so on matrix units, however they are divided, scores around ${offset}`, async () => {
+  // Splits of 40 begin within a word of bits.
+  for (const [offset, split] of [[0, 64], [-60, 64], [0, 40]]) {
+    const config = { heads: 2, nopeWidth: 32, ropeWidth: 16, valueWidth: 32, scale: 0.2, split, stride: chosenBits(LENGTH) };
+    itOnUnits(kind)(`prefills so on matrix units, however they are divided, scores around ${offset}, splits of ${split}`, async () => {
       for (const division of PREFILL_DIVISIONS.filter((division) => prefillDivides(config, division, UNITS_WORKGROUP_BYTES))) {
         await prefillChosenRows(unitsOf(device), prefillChosenMatrix, { ...config, division }, { halves: true, offset }, 2e-3);
       }
