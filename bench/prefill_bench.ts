@@ -22,7 +22,7 @@ import type { Step } from "../workers/forward/context.ts";
 import { Model } from "../workers/forward/model.ts";
 import { MOST_SPLIT } from "../workers/forward/prefill_attention.ts";
 import type { ModelWeights } from "../workers/forward/weights.ts";
-import { fillRandom } from "./fill.ts";
+import { fillLatents, fillRandom } from "./fill.ts";
 import { kernelName } from "./roofline/profile.ts";
 import { Stopwatch } from "./roofline/stopwatch.ts";
 import { type Dispatch, TracingDevice } from "./roofline/tracing_device.ts";
@@ -33,6 +33,8 @@ import { median, printTable } from "./table.ts";
 const PROMPTS = 5;
 const LONG_PROMPTS = 2;
 const LONG = 16384;
+/** Beyond what is computed before a chunk whose kernels are timed. */
+const LONGEST_CHUNK = 4096;
 
 /** Runs the bench. */
 export async function prefillBench(args: readonly string[]): Promise<void> {
@@ -46,12 +48,16 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
       tokens: { type: "string", default: "1024,4096,32768" },
       sizes: { type: "string", default: "512x512,auto" },
       divisions: { type: "string" },
+      after: { type: "string" },
+      only: { type: "string", default: "prompts,kernels,attention" },
     },
   });
+  const only = values.only.split(",");
   const shape = shapeNamed(values.shape);
   const layers = values.layers === undefined ? SHAPES[shape].num_hidden_layers : Number(values.layers);
   const tokens = values.tokens.split(",").map(Number);
-  const most = Math.max(...tokens);
+  const after = values.after?.split(",").map(Number);
+  const most = Math.max(...tokens, ...(after ?? []).map((start) => start + LONGEST_CHUNK));
   const plain = await openBenchDevice(values.device);
   const { kind, limits: { maxBindingBytes } } = plain;
   const spec = parseModelConfig(configOf(shape, layers), shape);
@@ -65,20 +71,25 @@ export async function prefillBench(args: readonly string[]): Promise<void> {
   const stopwatch = await Stopwatch.start(device);
   for (const size of sizes) {
     const model = await createModel(device, weights, size, most);
-    for (const length of tokens) {
+    for (const length of only.includes("prompts") ? tokens : []) {
       const ms = await timePrompt(device, model, length);
       results.push([length, `${size.chunk} x ${size.window}`, ms.toFixed(0), (length / ms * 1000).toFixed(0)]);
     }
-    await timeKernels(device, stopwatch, model, size);
+    if (!only.includes("kernels")) continue;
+    for (const start of after ?? [Math.min(size.chunk, most - size.chunk)]) await timeKernels(device, stopwatch, model, size, start);
   }
   const { heads, nopeWidth, rope, valueWidth, attentionScale } = weights.spec;
   const config = { heads, nopeWidth, ropeWidth: rope.width, valueWidth, scale: attentionScale, split: MOST_SPLIT };
-  const attention = await timeAttention(device, stopwatch, config, sizes, (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision));
+  if (only.includes("attention")) {
+    const attention = await timeAttention(device, stopwatch, config, sizes, (values.divisions ?? "").split(";").filter(Boolean).map(parseDivision));
+    console.log("attention of a chunk to a window: one before it, and its own, of which each query sees what is before it\n");
+    printTable(attention);
+  }
   stopwatch.stop();
-  console.log("attention of a chunk to a window: one before it, and its own, of which each query sees what is before it\n");
-  printTable(attention);
-  console.log("\nprompts to their first answer, by the clock\n");
-  printTable([["tokens", "chunk x window", "ms", "tokens/s"], ...results]);
+  if (results.length > 0) {
+    console.log("\nprompts to their first answer, by the clock\n");
+    printTable([["tokens", "chunk x window", "ms", "tokens/s"], ...results]);
+  }
   await device.close();
 }
 
@@ -93,13 +104,16 @@ function parseDivision(text: string): PrefillDivision {
 }
 
 async function createModel(device: Device, weights: ModelWeights, { chunk, window, keptWindows }: PrefillSizes, most: number): Promise<Model> {
-  return await Model.create(device, weights, {
+  const model = await Model.create(device, weights, {
     cacheDtype: cacheDtypeOf(device.kind),
     maxTokens: most,
     maxContext: most,
     maxSequences: 1,
     limits: { prefillRows: chunk, decodeRows: 1, window, keptWindows, logitRows: 1 },
   });
+  // What was chosen of zeros would be the first tokens for every row.
+  for (const [seed, { pages, config }] of model.cache.buffers.entries()) await fillLatents(device, pages, config, seed);
+  return model;
 }
 
 /** Whole prompts by the clock, each chunk waited for as a worker does. @returns milliseconds */
@@ -132,10 +146,9 @@ function rowsOf(sequence: Step["rows"][number]["sequence"], start: number, count
   return Array.from({ length: count }, (_, i) => ({ token: (start + i) % 1000, position: start + i, sequence }));
 }
 
-/** The second chunk of a prompt, one kind of kernel at a time. */
-async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: Model, { chunk, window }: PrefillSizes): Promise<void> {
+/** A chunk of a prompt, one kind of kernel at a time. @param start where it begins */
+async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: Model, { chunk, window }: PrefillSizes, start: number): Promise<void> {
   const sequence = model.cache.open();
-  const start = Math.min(chunk, model.cache.maxContext - chunk);
   model.cache.grow(sequence, start + chunk);
   device.take();
   model.record({ phase: "prefill", rows: rowsOf(sequence, start, chunk) });
@@ -168,7 +181,9 @@ async function timeKernels(device: TracingDevice, stopwatch: Stopwatch, model: M
 
 /** Operations of products, a multiply-add being two. */
 function flopOf({ kernel, config, params }: Dispatch): number {
-  if (kernel.name === "mla_prefill") return attentionFlop(config as MlaPrefillConfig, params as Params<MlaPrefillParams>);
+  if (kernel.name === "mla_prefill" || kernel.name === "prefill_chosen") {
+    return attentionFlop(config as MlaPrefillConfig, params as Params<MlaPrefillParams>);
+  }
   if (!kernel.name.startsWith("matmul")) return 0;
   const { layout, outputs, select } = config as MatmulConfig;
   return 2 * params.items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns;

@@ -29,6 +29,8 @@ export interface ChooseTokensConfig {
   readonly gives: "slots" | "bits";
   /** How a row's workgroup works, see {@link choosingOn}. */
   readonly workgroup: ChoosingWorkgroup;
+  /** Rows are left alone that have fewer tokens to choose among than the first, or as many as the second; default: none is. */
+  readonly contexts?: readonly [least: number, end: number];
 }
 
 /** The workgroup that has a row. */
@@ -52,6 +54,7 @@ export function chosenBits(positions: number): number {
   return ceilDiv(positions, 32);
 }
 
+const ALL_CONTEXTS = [0, 0xffffffff] as const;
 /** Digits of 11 bits. */
 const DIGITS = 2048;
 /** Scores that a thread reads together. */
@@ -73,10 +76,12 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
     step: (first_row + rows) * 16,
     chosen: (first_row + rows) * stride * 4,
   }),
-  reference({ positions, topTokens, stride, gives }, { scores, tables, step, chosen }, { rows, first_row }) {
+  reference({ positions, topTokens, stride, gives, contexts = ALL_CONTEXTS }, { scores, tables, step, chosen }, { rows, first_row }) {
     for (let i = 0; i < rows; i++) {
       const row = first_row + i;
-      const own = scores.f32.subarray(i * positions, i * positions + contextOf(step.u32, row));
+      const context = contextOf(step.u32, row);
+      if (context < contexts[0] || context >= contexts[1]) continue;
+      const own = scores.f32.subarray(i * positions, i * positions + context);
       const at = topPositions(own, topTokens);
       if (gives === "slots") {
         at.forEach((position, place) => chosen.u32[row * stride + place] = slotOf(tables, step.u32[row * 4 + 3], position));
@@ -91,11 +96,22 @@ export const chooseTokens: Kernel<ChooseTokensConfig, "scores" | "tables" | "ste
 
 /** The shader. @param shares constants that say what is kept here @param parts sections that say what is given */
 export function choosingWgsl(
-  { positions, topTokens, stride, workgroup: { threads, copies } }: Omit<ChooseTokensConfig, "gives">,
+  { positions, topTokens, stride, workgroup: { threads, copies }, contexts: [least, end] = ALL_CONTEXTS }: Omit<ChooseTokensConfig, "gives">,
   shares: Readonly<Record<string, number>>,
   ...parts: readonly string[]
 ): string {
-  const numbers = { POSITIONS: positions, TOP_TOKENS: topTokens, STRIDE: stride, THREADS: threads, COPIES: copies, AT_ONCE, BLOCK_TOKENS, ...shares };
+  const numbers = {
+    POSITIONS: positions,
+    TOP_TOKENS: topTokens,
+    LEAST_CONTEXT: least,
+    END_CONTEXT: end,
+    STRIDE: stride,
+    THREADS: threads,
+    COPIES: copies,
+    AT_ONCE,
+    BLOCK_TOKENS,
+    ...shares,
+  };
   return constants(numbers) + unroll(fill(source, Object.assign({}, ...parts.map(sectionsOf))), numbers);
 }
 

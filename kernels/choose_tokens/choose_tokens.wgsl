@@ -23,6 +23,9 @@ var<workgroup> missing: u32; // how many are to be chosen of those whose digits 
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
   let row = params.first_row + group.x;
   let context = step[row].y + 1u;
+  if (context < LEAST_CONTEXT || context >= END_CONTEXT) {
+    return;
+  }
   let start = group.x * POSITIONS;
   if (context <= TOP_TOKENS) {
     for (var first = thread * 32u; first < context; first += WINDOW) {

@@ -10,7 +10,7 @@ import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
 import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import halves from "../authoring/halves.wgsl" with { type: "text" };
-import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearParams } from "./linear.ts";
+import { LINEAR_BINDINGS, LINEAR_PARAMS, type LinearBindings, type LinearConfig, type LinearParams } from "./linear.ts";
 import { matmul, type MatmulConfig, tilesWgsl } from "./matmul.ts";
 import source from "./matmul_units.wgsl" with { type: "text" };
 import outputsF16 from "./outputs_f16.wgsl" with { type: "text" };
@@ -73,8 +73,49 @@ function divisionsOf({ plan, tileItems }: Tiling): readonly UnitsDivision[] {
   return [plan === null ? divided(64, 4, 1) : divided(64, 4, 2), divided(32, 4, 2)];
 }
 
-function tileOf({ items, outputs }: UnitsDivision): { readonly items: number; readonly outputs: number } {
+/** Items and outputs of a tile. */
+export function tileOf({ items, outputs }: UnitsDivision): { readonly items: number; readonly outputs: number } {
   return { items: items.parts * items.steps * 16, outputs: outputs.parts * outputs.steps * 16 };
+}
+
+/** What {@link unitsWgsl} is told of items. */
+interface UnitsItems {
+  /** `tile_of(index)` and `item_of(tile, i)`. */
+  readonly tiles: string;
+  /** How far apart a tile's items are; null if anyhow. */
+  readonly itemStep: number | null;
+  /** Which row of y an `item` is. */
+  readonly place: string;
+}
+
+/** The source. */
+export function unitsWgsl(
+  config: Omit<MatmulUnitsConfig, "plan" | "select"> & Pick<LinearConfig, "select">,
+  { tiles, itemStep, place }: UnitsItems,
+): string {
+  const { division } = config;
+  const { depth } = division;
+  const tile = tileOf(division);
+  const quads = quadsPerVector(config.layout.format);
+  const threads = division.items.parts * division.outputs.parts * 32;
+  const numbers = {
+    OUTPUTS: config.outputs,
+    DEPTH: depth,
+    TILE_ITEMS: tile.items,
+    M_PARTS: division.items.parts,
+    N_PARTS: division.outputs.parts,
+    M_STEPS: division.items.steps,
+    N_STEPS: division.outputs.steps,
+    INPUT_LOADS: tile.items * depth / 8 / threads,
+    WEIGHT_LOADS: tile.outputs * depth / (4 * quads) / threads,
+    QUAD_PAIRS: quads / 2,
+    ITEMS_PER_INPUT: itemsPerInput(config.select),
+    ITEM_STEP: itemStep ?? 1,
+  };
+  const facts = `const EVEN = ${itemStep !== null};\nconst WEIGHTS_ARE_HALVES = ${config.layout.format === "f16"};\n` +
+    `fn place_of(item: u32) -> u32 { return (${place}) * OUTPUTS; }\n`;
+  const parts = sectionsOf(config.output === "f16" ? outputsF16 : outputsF32);
+  return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tiles + unroll(fill(source, parts), numbers);
 }
 
 /** As {@link matmul}, for inputs that were rounded and layers that {@link divideUnits} divides. */
@@ -82,29 +123,7 @@ export const matmulUnits: Kernel<MatmulUnitsConfig, LinearBindings, LinearParams
   name: "matmul_units",
   bindings: LINEAR_BINDINGS,
   params: LINEAR_PARAMS,
-  wgsl(config) {
-    const { division } = config;
-    const { depth } = division;
-    const tile = tileOf(division);
-    const quads = quadsPerVector(config.layout.format);
-    const threads = division.items.parts * division.outputs.parts * 32;
-    const numbers = {
-      OUTPUTS: config.outputs,
-      DEPTH: depth,
-      TILE_ITEMS: tile.items,
-      M_PARTS: division.items.parts,
-      N_PARTS: division.outputs.parts,
-      M_STEPS: division.items.steps,
-      N_STEPS: division.outputs.steps,
-      INPUT_LOADS: tile.items * depth / 8 / threads,
-      WEIGHT_LOADS: tile.outputs * depth / (4 * quads) / threads,
-      QUAD_PAIRS: quads / 2,
-      ITEMS_PER_INPUT: itemsPerInput(config.select),
-    };
-    const facts = `const CONSECUTIVE = ${config.select.kind === "all"};\nconst WEIGHTS_ARE_HALVES = ${config.layout.format === "f16"};\n`;
-    const parts = sectionsOf(config.output === "f16" ? outputsF16 : outputsF32);
-    return constants(numbers) + facts + halves + weightFormatWgsl(config.layout) + tilesWgsl(config) + unroll(fill(source, parts), numbers);
-  },
+  wgsl: (config) => unitsWgsl(config, { tiles: tilesWgsl(config), itemStep: config.select.kind === "all" ? 1 : null, place: "item" }),
   workgroups(config, params) {
     const tile = tileOf(config.division);
     const tiles = config.plan === null ? ceilDiv(params.items, tile.items) : planOf({ ...config.plan, items: params.items }).mostTiles;

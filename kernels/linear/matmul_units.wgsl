@@ -115,7 +115,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       let item = my_item + {i}u * 16u + at / PIECES;
       let output = my_output + at % PIECES * PIECE;
       if (item < tile.count && first_output + output < params.part_outputs) {
-        put(item_of(tile, item) * OUTPUTS + params.first_output + first_output + output, scratch + at / PIECES * SCRATCH_STRIDE + at % PIECES * (PIECE / 4u));
+        put(place_of(item_of(tile, item)) + params.first_output + first_output + output, scratch + at / PIECES * SCRATCH_STRIDE + at % PIECES * (PIECE / 4u));
       }
     }
     workgroupBarrier();

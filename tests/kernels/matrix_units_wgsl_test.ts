@@ -4,15 +4,18 @@
 import { it } from "@std/testing/bdd";
 import { assertEquals } from "@std/assert";
 import { matrixLayout } from "../../core/model/packing.ts";
+import { absorbUnits } from "../../kernels/absorb/absorb_units.ts";
 import { beside } from "../../kernels/device/beside.ts";
 import { type Kernel, paramsDeclaration } from "../../kernels/authoring/contract.ts";
 import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
 import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
 import { batchUnits } from "../../kernels/linear/batch_units.ts";
+import { headsUnits } from "../../kernels/linear/heads_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
 import { divideUnits, matmulUnits, UNITS_TILE_SIZES } from "../../kernels/linear/matmul_units.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS } from "../../kernels/mla_prefill/matrix_units.ts";
 import { prefillChosenMatrix } from "../../kernels/mla_prefill/prefill_chosen.ts";
+import { SPARSE_DIVISIONS, sparsePrefill } from "../../kernels/sparse_prefill/sparse_prefill.ts";
 import { ALL_STORED } from "../support/matrices.ts";
 import { nullAbsence, unitsProblems } from "../support/null_device.ts";
 
@@ -38,6 +41,13 @@ else {
         add(`${heads} of ${width} in ${dtype}`, indexScoresMatrix, { ...cache, heads, positions: 100 });
       }
     }
+    const latents = { cache: { dtype: "f16", keyWidth: 512, ropeWidth: 64 }, slots: 128, valueOffset: 0, valueWidth: 512 } as const;
+    for (const division of SPARSE_DIVISIONS) {
+      add(`${Object.values(division)}`, sparsePrefill, { ...latents, heads: 128, scale: 0.1, topTokens: 2048, stride: 2048, division });
+    }
+    for (const [nopeWidth, keyWidth, ropeWidth] of [[128, 512, 64], [192, 512, 64], [32, 72, 8]]) {
+      add(`${nopeWidth} to ${keyWidth}`, absorbUnits, { heads: 5, nopeWidth, queries: { dtype: "f16", keyWidth, ropeWidth } });
+    }
     const plan = { items: 64, experts: 4, tileItems: 64 };
     for (const [format, scaling] of ALL_STORED.slice(1)) {
       const config = { layout: matrixLayout(format, 192, 32, scaling), outputs: 200, inputStride: 192, input: "rounded" } as const;
@@ -52,6 +62,11 @@ else {
               division: divideUnits(all, limit)!,
             });
           }
+          const heads = { ...config, tileItems, output: "f32", select: { kind: "head", heads: 3 } } as const;
+          add(`${format} ${scaling} by ${tileItems}, ${limit} bytes`, headsUnits, {
+            ...heads,
+            division: divideUnits({ ...heads, plan: null }, limit)!,
+          });
           add(`${format} ${scaling} experts by ${tileItems}, ${limit} bytes`, matmulUnits, { ...experts, division: divideUnits(experts, limit)! });
         }
       }

@@ -10,6 +10,7 @@ import { partialWidth } from "../../kernels/latent_decode/splits.ts";
 import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { type MoePlan, planOf, plansFor } from "../../kernels/moe_plan/layout.ts";
 import { createSparseActivations, type SparseActivations } from "./sparse_activations.ts";
+import type { SparsePrefillWay } from "./sparse_prefill.ts";
 
 /** Largest sizes of a step. */
 export interface StepLimits {
@@ -109,6 +110,8 @@ export interface ActivationOptions {
   readonly shares: boolean;
   /** Whether prefill attends to keys and values in f16. */
   readonly halves: boolean;
+  /** How rows of prefill attend to nothing but what was chosen; null: they never do. */
+  readonly sparseWay: SparsePrefillWay | null;
   /** How this rank caches latents, and its longest sequence. */
   readonly cache: CacheConfig;
   readonly maxContext: number;
@@ -128,7 +131,7 @@ export function createActivations(
   device: Device,
   spec: ModelSpec,
   limits: StepLimits,
-  { layers, matrixUnits, decodesOnUnits, halves, shares, ranks, wire, cache, maxContext }: ActivationOptions,
+  { layers, matrixUnits, decodesOnUnits, halves, sparseWay, shares, ranks, wire, cache, maxContext }: ActivationOptions,
 ): Activations {
   const rows = mostRows(limits);
   const { hiddenSize: D, heads, latentWidth, nopeWidth, valueWidth, rope, moe, mtp } = spec;
@@ -185,7 +188,7 @@ export function createActivations(
     expertOut: floats("expert out", pairs * D),
     shortcut: floats("shortcut", moe?.shortcut ? rows * D : 0),
     plans,
-    sparse: createSparseActivations(device, spec, limits, { cache, maxContext }),
+    sparse: createSparseActivations(device, spec, limits, { cache, maxContext, way: sparseWay }),
     rounded: device.createBuffer(
       "rounded inputs",
       matrixUnits ? mostInputs(spec, decodesOnUnits ? rows : limits.prefillRows, halves ? 0 : limits.window) * 2 : 0,

@@ -15,6 +15,7 @@ import type { Activations, StepLimits } from "./activations.ts";
 import type { KeptHidden } from "./kept_hidden.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
+import type { SparsePrefillWay } from "./sparse_prefill.ts";
 import type { StepClock } from "./step_clock.ts";
 import type { LatentShape } from "./weights.ts";
 
@@ -82,6 +83,8 @@ export interface ModelContext {
   readonly matrixUnits: boolean;
   /** Whether prefill attends to keys and values in f16, on matrix units. */
   readonly halves: boolean;
+  /** How rows of prefill that see many tokens attend to those alone that were chosen; null: all rows attend to expanded keys and values. */
+  readonly sparseWay: SparsePrefillWay | null;
   /** Whether decode's linear layers are computed on them, too. */
   readonly decodesOnUnits: boolean;
   /** [maxContext, d_r / 2, 2] */

@@ -25,6 +25,7 @@ import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
 import { KeptHidden } from "./kept_hidden.ts";
 import { chosenRoom } from "./sparse_activations.ts";
+import { sparsePrefillWay } from "./sparse_prefill.ts";
 import { type CachePurpose, LatentCache, type LatentCacheOptions } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
 import type { ModelWeights } from "./weights.ts";
@@ -147,21 +148,24 @@ export function contextWith(context: ModelContext, limits: StepLimits): ModelCon
 }
 
 /** What steps of some limits need, on top of what lasts. */
-function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations">, limits: StepLimits): ModelContext {
+function withMemory(lasting: Omit<ModelContext, "limits" | "both" | "activations" | "sparseWay">, limits: StepLimits): ModelContext {
   const { device, spec, sharing, cached, matrixUnits, decodesOnUnits, halves, group } = lasting;
   const shares = sharing !== null;
   const { maxContext } = lasting.cache;
   // What is chosen of tokens lies where that of all layers does in turn.
   const cache = cached.map((layer) => layer.cache).reduce((widest, one) => cacheTokenBytes(one) > cacheTokenBytes(widest) ? one : widest);
+  const decodes = cached.map(({ decode: { config } }) => config);
+  const sparseWay = halves && !shares ? sparsePrefillWay(device, spec, decodes, { prefillRows: limits.prefillRows, maxContext }) : null;
   const activations = createActivations(device, spec, limits, {
     layers: cached.map(({ queries, decode: { config: { mostSplits } } }) => ({ queries, mostSplits })),
     shares,
     matrixUnits,
     decodesOnUnits,
     halves,
+    sparseWay,
     cache,
     maxContext,
     ...group,
   });
-  return { ...lasting, limits, both: { prefill: limits.prefillRows, decode: limits.decodeRows }, activations };
+  return { ...lasting, sparseWay, limits, both: { prefill: limits.prefillRows, decode: limits.decodeRows }, activations };
 }

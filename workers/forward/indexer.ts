@@ -7,7 +7,7 @@
 import { shortPositions } from "../../core/model/rope.ts";
 import type { IndexerSpec } from "../../core/model/spec.ts";
 import { chooseKept } from "../../kernels/choose_tokens/choose_kept.ts";
-import { chooseTokens, choosingOn, chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
+import { chooseTokens, choosingOn } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
@@ -23,6 +23,15 @@ import type { IndexerWeights } from "./weights.ts";
 /** Epsilon of the norm of index keys, whatever config.json says. */
 const KEY_NORM_EPS = 1e-6;
 
+/** Chooses for rows that see some number of tokens, the first or more and fewer than the second, and leaves others alone. */
+interface Chooser {
+  readonly contexts: readonly [least: number, end: number];
+  readonly bound: BoundKernel<"rows" | "first_row">;
+}
+
+/** Whatever they see. */
+const ALL = [0, 0xffffffff] as const;
+
 /** Chooses, in one layer. */
 export class Indexer {
   readonly #device: Device;
@@ -31,7 +40,7 @@ export class Indexer {
   readonly #linears: readonly Linear[];
   readonly #store: BoundKernel<"rows">;
   readonly #score: BoundKernel<"rows" | "first_row" | "tokens">;
-  readonly #choose: Readonly<Record<Phase, BoundKernel<"rows" | "first_row">>>;
+  readonly #choose: Readonly<Record<Phase, readonly Chooser[]>>;
 
   private constructor(
     { device, spec: { indexer }, activations: { sparse } }: ModelContext,
@@ -39,7 +48,7 @@ export class Indexer {
       readonly linears: readonly Linear[];
       readonly store: BoundKernel<"rows">;
       readonly score: BoundKernel<"rows" | "first_row" | "tokens">;
-      readonly choose: Readonly<Record<Phase, BoundKernel<"rows" | "first_row">>>;
+      readonly choose: Readonly<Record<Phase, readonly Chooser[]>>;
     },
   ) {
     this.#device = device;
@@ -70,12 +79,26 @@ export class Indexer {
       return { rows: atOnce, first_row: rows - atOnce };
     };
     const chooses = { scores: sparse.scores, tables: cache.tables, step: a.step };
-    const choose = async (gives: "slots" | "bits", chosen: DeviceBuffer, stride: number, rows: number) =>
-      (await device.compile(chooseTokens, { ...choosing, gives, stride })).bind({ ...chooses, chosen }, partsOf(rows));
-    const chooseSlots = async (stride: number, rows: number) => {
-      if (context.sharing === null) return await choose("slots", sparse.slots, stride, rows);
+    const choose = async (
+      gives: "slots" | "bits",
+      to: { readonly chosen: DeviceBuffer; readonly stride: number },
+      rows: number,
+      contexts: Chooser["contexts"],
+    ) => {
+      const kernel = await device.compile(chooseTokens, { ...choosing, gives, stride: to.stride, contexts });
+      return { contexts, bound: kernel.bind({ ...chooses, chosen: to.chosen }, partsOf(rows)) };
+    };
+    const chooseSlots = async (stride: number, rows: number): Promise<Chooser> => {
+      if (context.sharing === null) return await choose("slots", { chosen: sparse.slots, stride }, rows, ALL);
       const kept = await device.compile(chooseKept, { ...choosing, tokens: cache.share, stride });
-      return kept.bind({ ...chooses, chosen: sparse.slots, attended: a.attended }, partsOf(rows));
+      return { contexts: ALL, bound: kept.bind({ ...chooses, chosen: sparse.slots, attended: a.attended }, partsOf(rows)) };
+    };
+    const choosePrefill = async (rows: number): Promise<Chooser[]> => {
+      const bits = { chosen: sparse.bits, stride: sparse.bitWords };
+      if (sparse.prefill === null) return [await choose("bits", bits, rows, ALL)];
+      const { from } = context.sparseWay!;
+      const { slots: chosen, stride } = sparse.prefill;
+      return await Promise.all([choose("bits", bits, rows, [0, from]), choose("slots", { chosen, stride }, rows, [from, ALL[1]])]);
     };
     const [store, score, prefill, decode, ...linears] = await Promise.all([
       device.compile(indexKeys, {
@@ -91,7 +114,7 @@ export class Indexer {
         shortPositions: shortPositions(spec.rope),
       }),
       device.compile(context.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes) ? indexScoresMatrix : indexScores, scoring),
-      choose("bits", sparse.bits, chosenBits(positions), limits.prefillRows),
+      choosePrefill(limits.prefillRows),
       chooseSlots(chosenRoom(indexer, positions), limits.decodeRows),
       Linear.create(context, weights.queryUp, { x: a.queryNormed, rounded: rounded(a.queryRounded), y: sparse.queries, most: both }),
       Linear.create(context, weights.key, { ...ofHidden, y: sparse.keys }),
@@ -108,7 +131,7 @@ export class Indexer {
         { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
         { ...scored, tokens: 2 * positions },
       ),
-      choose: { prefill, decode },
+      choose: { prefill, decode: [decode] },
     });
   }
 
@@ -124,7 +147,11 @@ export class Indexer {
       // All parts have as many rows, for which memory is there: the last one does some of the last but one's again.
       const part = { rows: atOnce, first_row: Math.min(done, rows - atOnce) };
       device.run(this.#score, { ...part, tokens });
-      device.run(this.#choose[phase], part);
+      // In prefill positions ascend.
+      const [fewest, most] = [step.rows[part.first_row], step.rows[part.first_row + atOnce - 1]].map(({ position }) => position + 1);
+      for (const { contexts: [least, end], bound } of this.#choose[phase]) {
+        if (phase === "decode" || most >= least && fewest < end) device.run(bound, part);
+      }
     }
   }
 }

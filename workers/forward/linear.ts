@@ -188,3 +188,9 @@ async function createTiled(context: LinearContext, matrix: DeviceMatrix, binding
   const variantsFor = (items: number) => variants.get(tileItemsOf(items)) ?? variants.get(ANYHOW.tileItems)!;
   return { round: rounded === undefined ? await bindRounding(context, matrix, binding, "prefill") : null, variantsFor };
 }
+
+/** The matrices of a stack as one matrix: their rows follow each other in memory. */
+export function unstacked(stack: DeviceMatrix): DeviceMatrix {
+  const rows = stack.outputs * stack.matrices;
+  return { ...stack, outputs: rows, matrices: 1, parts: [{ ...stack.parts[0], first: 0, count: rows }] };
+}

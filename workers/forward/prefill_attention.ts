@@ -1,12 +1,11 @@
 /**
- * Exact attention of a prefill chunk over expanded keys and values. The first windows of a prompt stay expanded, as many as there is memory for, until it is computed
+ * Exact attention of a prefill chunk, over expanded keys and values, or, far into a prompt where tokens are chosen, over those alone (`sparse_prefill.ts`). The first windows of a prompt stay expanded, as many as there is memory for, until it is computed
  * or another prompt is: a chunk attends to all of them at once, in splits. Those behind them are expanded one at a time, and attended to before the next one is.
  *
  * @module
  */
 import type { ModelSpec } from "../../core/model/spec.ts";
 import type { Params } from "../../kernels/authoring/contract.ts";
-import { chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import { ceilDiv } from "../../core/numeric.ts";
 import { type BoundKernel, type DeviceBuffer, VIEW_ALIGNMENT } from "../../kernels/device/device.ts";
 import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
@@ -18,8 +17,9 @@ import { prefillMerge, type PrefillMergeParams } from "../../kernels/mla_prefill
 import type { Activations } from "./activations.ts";
 import type { CachedLayer, ModelContext, Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
-import { Linear, takesHalves } from "./linear.ts";
+import { Linear, takesHalves, unstacked } from "./linear.ts";
 import type { LinearContext } from "./linear_binding.ts";
+import { denseRows, SparsePrefill } from "./sparse_prefill.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
 /** Expands a window of latents to keys and values. */
@@ -47,6 +47,8 @@ export class PrefillAttention {
   /** Any other. */
   readonly #passing: Expanded;
   readonly #merge: BoundKernel<PrefillMergeParams>;
+  /** What rows do that see too much for it; null: none does. */
+  readonly #sparse: SparsePrefill | null;
   /** Positions of a split. */
   readonly #split: number;
   /** Whose windows are kept, and how many are whole. */
@@ -54,17 +56,25 @@ export class PrefillAttention {
 
   private constructor(
     context: ModelContext,
-    parts: { readonly kept: Expanded; readonly passing: Expanded; readonly merge: BoundKernel<PrefillMergeParams>; readonly split: number },
+    parts: {
+      readonly kept: Expanded;
+      readonly passing: Expanded;
+      readonly merge: BoundKernel<PrefillMergeParams>;
+      readonly sparse: SparsePrefill | null;
+      readonly split: number;
+    },
   ) {
     this.#context = context;
     this.#split = parts.split;
     this.#kept = parts.kept;
     this.#passing = parts.passing;
     this.#merge = parts.merge;
+    this.#sparse = parts.sparse;
   }
 
   /** Compiles and binds; null where this rank holds part of the latents. */
-  static async create(context: ModelContext, weights: AttentionWeights, { pages, cache: layout }: CachedLayer): Promise<PrefillAttention | null> {
+  static async create(context: ModelContext, weights: AttentionWeights, cached: CachedLayer): Promise<PrefillAttention | null> {
+    const { pages, cache: layout } = cached;
     const { device, spec, activations: a, limits, cache, halves } = context;
     if (context.sharing !== null) return null;
     if (weights.keyUp.layout.columns < spec.latentWidth || weights.valueUp.layout.columns < spec.latentWidth) return null;
@@ -74,10 +84,11 @@ export class PrefillAttention {
     const config = configOf(spec, window);
     const division = halves ? dividePrefill(config, device.limits.maxWorkgroupBytes) : null;
     const { heads, valueWidth, split } = config;
-    const [gather, bindAttention, merge] = await Promise.all([
+    const [gather, bindAttention, merge, sparse] = await Promise.all([
       device.compile(latentGather, { cache: layout, slots: cache.slots, tableWords: cache.tableWords, output: halves ? "f16" : "f32" }),
       attention(context, config, division),
       device.compile(prefillMerge, { heads, valueWidth, split, powersOfTwo: division !== null }),
+      SparsePrefill.create(context, weights, cached),
     ]);
     const bindWindow = async (to: Record<ExpandedPart, DeviceBuffer>): Promise<Expansion> => {
       const [keys, values] = await Promise.all([expand(weights.keyUp, to.keys), expand(weights.valueUp, to.values)]);
@@ -106,7 +117,8 @@ export class PrefillAttention {
     };
     const passing = await bind(1, a);
     // None where parts of a buffer cannot be bound one by one.
-    const windows = Object.values(bytes).every((each) => each % VIEW_ALIGNMENT === 0) ? limits.keptWindows ?? 0 : 0;
+    const useful = ceilDiv(Math.min(cache.maxContext, context.sparseWay?.from ?? Infinity), window);
+    const windows = Object.values(bytes).every((each) => each % VIEW_ALIGNMENT === 0) ? Math.min(limits.keptWindows ?? 0, useful) : 0;
     const kept = windows === 0 ? { ...passing, windows: [] } : await bind(windows, {
       keys: device.createBuffer("kept keys", windows * bytes.keys),
       ropeKeys: device.createBuffer("kept rope keys", windows * bytes.ropeKeys),
@@ -116,11 +128,18 @@ export class PrefillAttention {
       { split_state: a.splitState, split_out: a.splitSums, state: a.softmaxState, out: a.heads },
       { ...most, end: cache.maxContext, last: 1 },
     );
-    return new PrefillAttention(context, { kept, passing, merge: bound, split });
+    return new PrefillAttention(context, { kept, passing, merge: bound, sparse, split });
   }
 
   /** Records the attention of rows that belong to one sequence, at consecutive positions, and are stored. */
   record(step: Step): void {
+    const dense = denseRows(step, this.#context.sparseWay);
+    // Which may leave anything for the others: so they come after it.
+    this.#sparse?.record(step, dense);
+    if (dense > 0) this.#recordDense({ ...step, rows: step.rows.slice(0, dense) });
+  }
+
+  #recordDense(step: Step): void {
     const { limits: { window } } = this.#context;
     const { position, sequence } = step.rows[0];
     const end = position + step.rows.length;
@@ -172,12 +191,12 @@ export class PrefillAttention {
 
 /** Compiles what attends: on matrix units, to what was chosen, or to all. @returns binds it */
 async function attention(
-  { device, activations: { sparse }, cache: { maxContext } }: ModelContext,
+  { device, activations: { sparse } }: ModelContext,
   config: MlaPrefillConfig,
   division: ReturnType<typeof dividePrefill>,
 ): Promise<(buffers: Readonly<Record<MlaPrefillBindings, DeviceBuffer>>, most: Params<MlaPrefillParams>) => BoundKernel<MlaPrefillParams>> {
   if (sparse !== null) {
-    const ofChosen = { ...config, stride: chosenBits(maxContext) };
+    const ofChosen = { ...config, stride: sparse.bitWords };
     const chosen = division === null
       ? await device.compile(prefillChosen, ofChosen)
       : await device.compile(prefillChosenMatrix, { ...ofChosen, division });
@@ -214,10 +233,4 @@ export function attendsInHalves(
   const { device, matrixUnits } = context;
   return matrixUnits && caches.every(gathersHalves) && dividePrefill(configOf(spec, MOST_SPLIT), device.limits.maxWorkgroupBytes) !== null &&
     layers.every(({ attention: { keyUp, valueUp } }) => [keyUp, valueUp].every((matrix) => takesHalves(context, unstacked(matrix))));
-}
-
-/** The matrices of a stack as one matrix: their rows follow each other in memory. */
-function unstacked(stack: DeviceMatrix): DeviceMatrix {
-  const rows = stack.outputs * stack.matrices;
-  return { ...stack, outputs: rows, matrices: 1, parts: [{ ...stack.parts[0], first: 0, count: rows }] };
 }

@@ -205,6 +205,7 @@ describe("a memory plan", () => {
           matrixUnits: true,
           decodesOnUnits: true,
           halves: false,
+          sparseWay: null,
           shares: false,
           ranks: 1,
           wire: "f32",
