@@ -23,16 +23,16 @@ export interface AbsorbUnitsConfig {
 
 const SUBGROUPS = 4;
 /** Tiles of 16 columns of the latent that are computed at a time. */
-const COLUMN_STEPS = 4;
+const COLUMN_STEPS = 2;
 
-/** Vectors of 16 bytes of workgroup memory, if each subgroup has so many tiles of 16 rows. */
-function vectorsOf({ nopeWidth }: AbsorbUnitsConfig, rowTiles: number): number {
+/** Vectors of 16 bytes of workgroup memory: few enough that several workgroups fit a processor. */
+function vectorsOf({ nopeWidth }: AbsorbUnitsConfig): number {
   const stride = nopeWidth / 8 | 1;
   const columns = COLUMN_STEPS * 16;
-  return Math.max(SUBGROUPS * rowTiles * 16 * stride, columns * stride + SUBGROUPS * 16 * (columns / 4 + 1));
+  return Math.max(SUBGROUPS * 16 * stride, columns * stride + SUBGROUPS * 16 * (columns / 4 + 1));
 }
 
-/** Two tiles of rows need half as many loads, for twice the registers. */
+/** Tiles of 16 rows of a subgroup: two need half as many loads of weights, for twice the registers. */
 function rowTilesOf(config: AbsorbUnitsConfig): number {
   return config.nopeWidth <= 128 ? 2 : 1;
 }
@@ -41,7 +41,7 @@ function rowTilesOf(config: AbsorbUnitsConfig): number {
 export function absorbsOnUnits(config: AbsorbUnitsConfig, workgroupLimit: number): boolean {
   const { nopeWidth, queries: { keyWidth, ropeWidth } } = config;
   return nopeWidth % 16 === 0 && nopeWidth <= 256 && keyWidth % 8 === 0 && ropeWidth % 8 === 0 &&
-    vectorsOf(config, rowTilesOf(config)) * 16 <= workgroupLimit;
+    vectorsOf(config) * 16 <= workgroupLimit;
 }
 
 /**
@@ -65,7 +65,7 @@ export const absorbUnits: Kernel<AbsorbUnitsConfig, "weights" | "x" | "queries",
       ROW_TILES: rowTilesOf(config),
       STEPS: nopeWidth / 16,
       COLUMN_STEPS,
-      WEIGHT_LOADS: COLUMN_STEPS * 16 * nopeWidth / 8 / (SUBGROUPS * 32),
+      WEIGHT_LOADS: ceilDiv(COLUMN_STEPS * 16 * nopeWidth / 8, SUBGROUPS * 32),
     };
     return constants(numbers) + halves + unroll(source, numbers);
   },

@@ -18,7 +18,7 @@ const SUMS_AT = COLUMNS * STRIDE;
 const SUM_STRIDE = COLUMNS / 4u + 1u; // odd, too
 
 // Queries, then weights, and sums on their way: 16 rows of them for each subgroup.
-var<workgroup> memory: array<vec4<u32>, max(ROWS * STRIDE, SUMS_AT + SUBGROUPS * 16u * SUM_STRIDE)>;
+var<workgroup> memory: array<vec4<u32>, max(SUBGROUPS * 16u * STRIDE, SUMS_AT + SUBGROUPS * 16u * SUM_STRIDE)>;
 
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup: u32, @builtin(subgroup_invocation_id) lane: u32) {
@@ -31,11 +31,6 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
     let from_{l} = head * EIGHTS + at_{l} % EIGHTS;
     var ahead_{l} = weights[min(at_{l} / EIGHTS, KEY_WIDTH - 1u) * HEADS * EIGHTS + from_{l}];
   }
-  for (var at = thread; at < ROWS * EIGHTS; at += THREADS) {
-    let row = params.first_row + min(first_row + at / EIGHTS, params.rows - 1u);
-    let begin = ((row * HEADS + head) * QUERY + at % EIGHTS * 8u) / 4u;
-    memory[at / EIGHTS * STRIDE + at % EIGHTS] = halves(x[begin], x[begin + 1u]);
-  }
   for (var at = thread; at < ROWS * ROPE_EIGHTS; at += THREADS) {
     let row = first_row + at / ROPE_EIGHTS;
     if (row < params.rows) {
@@ -43,17 +38,26 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       queries[((row * HEADS + head) * WIDTH + ROPE_OFFSET) / 8u + at % ROPE_EIGHTS] = halves(x[begin], x[begin + 1u]);
     }
   }
-  workgroupBarrier();
   let my_row = subgroup * ROW_TILES * 16u;
   @unroll(r, ROW_TILES) {
-    @unroll(k, STEPS) {
-      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&memory, (my_row + {r}u * 16u) * STRIDE + {k}u * 2u, STRIDE);
+    // A tile of each subgroup's rows at a time.
+    for (var at = thread; at < SUBGROUPS * 16u * EIGHTS; at += THREADS) {
+      let staged = at / EIGHTS;
+      let row = params.first_row + min(first_row + (staged / 16u * ROW_TILES + {r}u) * 16u + staged % 16u, params.rows - 1u);
+      let begin = ((row * HEADS + head) * QUERY + at % EIGHTS * 8u) / 4u;
+      memory[staged * STRIDE + at % EIGHTS] = halves(x[begin], x[begin + 1u]);
     }
+    workgroupBarrier();
+    @unroll(k, STEPS) {
+      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&memory, subgroup * 16u * STRIDE + {k}u * 2u, STRIDE);
+    }
+    workgroupBarrier();
   }
-  workgroupBarrier();
   for (var first = 0u; first < KEY_WIDTH; first += COLUMNS) {
     @unroll(l, WEIGHT_LOADS) {
-      memory[at_{l} / EIGHTS * STRIDE + at_{l} % EIGHTS] = ahead_{l};
+      if (COLUMNS * EIGHTS % THREADS == 0u || at_{l} < COLUMNS * EIGHTS) {
+        memory[at_{l} / EIGHTS * STRIDE + at_{l} % EIGHTS] = ahead_{l};
+      }
     }
     workgroupBarrier();
     @unroll(l, WEIGHT_LOADS) {

@@ -78,7 +78,8 @@ export const sparsePrefill: Kernel<SparsePrefillConfig, "queries" | "cache" | "c
       COLUMN_PARTS: columnParts,
       WIDTH_STEPS: width / 16 / widthParts,
       COLUMN_STEPS: valueWidth / 16 / columnParts,
-      LOADS: ceilDiv(width / 8, subgroups * 32 / TOKENS),
+      LOADS: Math.floor(width / 8 / (subgroups * 2)),
+      REST: width / 8 % (subgroups * 2) === 0 ? 0 : 1,
       HEAD_ROUNDS: ceilDiv(headTiles, 2),
       QUERY_LOADS: ceilDiv(2 * TOKENS * width / 8, subgroups * 32),
     };

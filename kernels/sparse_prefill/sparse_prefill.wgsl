@@ -52,12 +52,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let to = my_token * STRIDE + my_vector;
 
   // Everything that can be is on its way at once. Beyond the last token it is read again, and weighed with zero; heads beyond the last are that one, and not written.
-  let first_slot = chosen[list + min(my_token, count - 1u)];
-  var next_slot = chosen[list + min(TOKENS + my_token, count - 1u)];
-  let first_vector = first_slot * VECTORS;
+  var slot = chosen[list + min(my_token, count - 1u)];
+  var asked = TOKENS + my_token;
   @unroll(i, LOADS) {
-    var ahead_{i} = cache[first_vector + min({i}u * SPAN + my_vector, VECTORS - 1u)];
+    var ahead_{i}: vec4<u32>;
   }
+  @unroll(i, REST) {
+    var ahead_rest: vec4<u32>;
+  }
+@fill(ask)
   if (thread == 0u) {
     memory.grown = 0u;
   }
@@ -97,11 +100,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   var latents = TILE;
   var next = 0u;
 @fill(store_tile)
-  let second_vector = next_slot * VECTORS;
-  @unroll(i, LOADS) {
-    ahead_{i} = cache[second_vector + min({i}u * SPAN + my_vector, VECTORS - 1u)];
-  }
-  next_slot = chosen[list + min(2u * TOKENS + my_token, count - 1u)];
+@fill(ask)
   workgroupBarrier();
 @fill(scores)
 
@@ -110,73 +109,72 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   let my_lane = thread % LANES;
   var reference = 0.0;
   var total = 0.0;
-  for (var first = 0u; first < count; first += TOKENS) {
-    let stored = latents;
-    latents = next;
-    next = stored;
-    workgroupBarrier();
-
-    // In powers of two. All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
-    var score = memory.scores[my_row * 4u + my_lane];
-    @unroll(p, OTHER_WIDTH_PARTS) {
-      score += memory.scores[(({p}u + 1u) * ROWS + my_row) * 4u + my_lane];
-    }
-    score = select(vec4(LOWEST), fma(score, vec4(SCALE), vec4(-reference)), vec4(first + my_lane * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(count));
-    var highest = max(max(score.x, score.y), max(score.z, score.w));
-    let weights = exp2(score);
-    var added = (weights.x + weights.y) + (weights.z + weights.w);
-    memory.weights[my_row * WEIGHT_STRIDE + my_lane] = vec2(pack2x16float(weights.xy), pack2x16float(weights.zw));
-@fill(store_tile)
-    let begins = first == 0u;
-    if (begins || highest > MARGIN) {
-      memory.grown = 1u;
-    }
-    let grown = workgroupUniformLoad(&memory.grown);
-    if (grown != 0u) {
-@fill(reference_shift)
-      let moved = exp2(score - vec4(shift));
-      added += (moved.x + moved.y) + (moved.z + moved.w);
-      memory.weights[my_row * WEIGHT_STRIDE + my_lane] = vec2(pack2x16float(moved.xy), pack2x16float(moved.zw));
+  var first = 0u;
+  for (; first < count;) {
+    // In the inner loop references stay: what moving them takes of registers and order would cost every tile.
+    var score: vec4<f32>;
+    var highest: f32;
+    var added: f32;
+    for (; first < count;) {
+      let stored = latents;
+      latents = next;
+      next = stored;
       workgroupBarrier();
-      if (!begins) {
-        @unroll(r, ROW_TILES) {
-          @unroll(c, COLUMN_STEPS) {
-            subgroupMatrixStore<row_major>(&memory.scores, scratch, sums_{r}_{c}, 4u);
-            workgroupBarrier();
-            for (var j = lane; j < 64u; j += 32u) {
-              memory.scores[scratch + j] *= memory.factors[(sum_tile + {r}u) * 16u + j / 4u];
-            }
-            workgroupBarrier();
-            sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.scores, scratch, 4u);
-            workgroupBarrier();
+
+      // In powers of two. All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
+      score = memory.scores[my_row * 4u + my_lane];
+      @unroll(p, OTHER_WIDTH_PARTS) {
+        score += memory.scores[(({p}u + 1u) * ROWS + my_row) * 4u + my_lane];
+      }
+      score = select(vec4(LOWEST), fma(score, vec4(SCALE), vec4(-reference)), vec4(first + my_lane * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(count));
+      highest = max(max(score.x, score.y), max(score.z, score.w));
+      let weights = exp2(score);
+      added = (weights.x + weights.y) + (weights.z + weights.w);
+      memory.weights[my_row * WEIGHT_STRIDE + my_lane] = vec2(pack2x16float(weights.xy), pack2x16float(weights.zw));
+@fill(store_tile)
+      if (first == 0u || highest > MARGIN) {
+        memory.grown = 1u;
+      }
+      // Asked for before it is known whether weights stand, the next tile has all of that on its way.
+@fill(ask)
+      if (workgroupUniformLoad(&memory.grown) != 0u) {
+        break;
+      }
+      total += added;
+@fill(sums)
+@fill(scores)
+      first += TOKENS;
+    }
+    if (first >= count) {
+      break;
+    }
+    let begins = first == 0u;
+@fill(reference_shift)
+    let moved = exp2(score - vec4(shift));
+    added += (moved.x + moved.y) + (moved.z + moved.w);
+    memory.weights[my_row * WEIGHT_STRIDE + my_lane] = vec2(pack2x16float(moved.xy), pack2x16float(moved.zw));
+    workgroupBarrier();
+    if (!begins) {
+      @unroll(r, ROW_TILES) {
+        @unroll(c, COLUMN_STEPS) {
+          subgroupMatrixStore<row_major>(&memory.scores, scratch, sums_{r}_{c}, 4u);
+          workgroupBarrier();
+          for (var j = lane; j < 64u; j += 32u) {
+            memory.scores[scratch + j] *= memory.factors[(sum_tile + {r}u) * 16u + j / 4u];
           }
+          workgroupBarrier();
+          sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.scores, scratch, 4u);
+          workgroupBarrier();
         }
       }
-      if (thread == 0u) {
-        memory.grown = 0u;
-      }
+    }
+    if (thread == 0u) {
+      memory.grown = 0u;
     }
     total += added;
-
-    // Asked for behind what was stored, though no driver sees why: before, it would need registers of its own, and be waited for to be moved (bench/NOTES.md).
-    let next_vector = (next_slot + (grown >> 1u)) * VECTORS;
-    @unroll(i, LOADS) {
-      ahead_{i} = cache[next_vector + min({i}u * SPAN + my_vector, VECTORS - 1u)];
-    }
-    next_slot = chosen[list + min(first + 3u * TOKENS + my_token, count - 1u)];
-    @unroll(r, ROW_TILES) {
-      let weights_{r} = subgroupMatrixLoad<Left, row_major>(&memory.weights, (sum_tile + {r}u) * 16u * WEIGHT_STRIDE, WEIGHT_STRIDE);
-    }
-    @unroll(c, COLUMN_STEPS) {
-      {
-        let values = subgroupMatrixLoad<Right, row_major>(&memory.tiles, latents + VALUE_OFFSET / 8u + (column_part + {c}u * COLUMN_PARTS) * 2u, STRIDE);
-        @unroll(r, ROW_TILES) {
-          sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_{r}, values, sums_{r}_{c});
-        }
-      }
-    }
-    // Behind the last tile, of whatever was stored there.
+@fill(sums)
 @fill(scores)
+    first += TOKENS;
   }
 
   total += subgroupShuffleXor(total, 1u);
