@@ -3,4 +3,4 @@
       tiles[({l}u * THREADS + thread) / KEY_VECTORS * KEY_STRIDE + ({l}u * THREADS + thread) % KEY_VECTORS] = ahead_{l};
 @section(scale)
 @section(write)
-      scores[group.y * POSITIONS + key] = score;
+      scores[score_row * POSITIONS + key] = score;

@@ -13,6 +13,7 @@ import { indexScores, type IndexScoresConfig } from "./index_scores.ts";
 import keysF16 from "./keys_f16.wgsl" with { type: "text" };
 import keysFp8 from "./keys_fp8.wgsl" with { type: "text" };
 import source from "./matrix_units.wgsl" with { type: "text" };
+import rowsSource from "./rows_units.wgsl" with { type: "text" };
 
 /** Keys of a tile. */
 const TOKENS = 16;
@@ -44,9 +45,9 @@ function layOut({ heads, cache: { keyWidth } }: IndexScoresConfig): Layout {
 }
 
 /** Workgroups of each of `rows` rows, of which the longest has so many tokens or fewer. Scores are the same however many there are. */
-function groupsOf(tokens: number, rows: number, blockTokens: number): number {
+function groupsOf(tokens: number, rows: number, blockTokens: number, groups: number): number {
   const blocks = ceilDiv(tokens, blockTokens);
-  return Math.max(ceilDiv(blocks, HELD_BLOCKS), Math.min(Math.max(1, Math.floor(GROUPS / rows)), ceilDiv(blocks, LEAST_BLOCKS)));
+  return Math.max(ceilDiv(blocks, HELD_BLOCKS), Math.min(Math.max(1, Math.floor(groups / rows)), ceilDiv(blocks, LEAST_BLOCKS)));
 }
 
 /** Whether matrix units take keys and queries of such sizes. @param workgroupLimit bytes of workgroup memory that the device allows */
@@ -58,37 +59,75 @@ export function scoresOnUnits(config: IndexScoresConfig, workgroupLimit: number)
   return Number.isInteger(rowTiles) && keyWidth / (dtype === "fp8" ? 32 : 16) % subgroups === 0 && bytes <= workgroupLimit;
 }
 
+/** Rows of one sequence that share a tile of keys. */
+const ROWS = 4;
+/** As many workgroups of so many rows as an H100 or H200 has at a time. */
+const ROW_GROUPS = 264;
+
+/** Bytes of workgroup memory where rows share keys. */
+function rowsBytes({ heads, cache: { keyWidth } }: IndexScoresConfig): number {
+  const keyStride = keyWidth / 8 | 1;
+  return workgroupMemory([TOKENS * keyStride * 16, ROWS * Math.max(heads * TOKENS / 4, 16 * keyStride) * 16, HELD_BLOCKS * 4]);
+}
+
+/**
+ * Whether rows of one sequence can share keys on matrix units: those of {@link scoresOnUnits} can whose heads one subgroup has.
+ *
+ * @param workgroupLimit bytes of workgroup memory that the device allows
+ */
+export function sharesKeys(config: IndexScoresConfig, workgroupLimit: number): boolean {
+  const { cache: { dtype, keyWidth } } = config;
+  return scoresOnUnits(config, workgroupLimit) && layOut(config).subgroups === 1 && rowsBytes(config) <= workgroupLimit &&
+    TOKENS * keyWidth / (dtype === "fp8" ? 16 : 8) % (ROWS * 32) === 0;
+}
+
 /** As {@link indexScores}, of keys in f16 or fp8. */
 export const indexScoresMatrix: typeof indexScores = {
   ...indexScores,
   // Keys are not written; the shader says what this is for.
   bindings: { ...indexScores.bindings, cache: "read_write" },
   wgsl(config) {
-    const { cache, blockTokens, heads, positions } = config;
-    const { subgroups, rowTiles, tiles } = layOut(config);
+    const { subgroups, tiles } = layOut(config);
     const threads = subgroups * 32;
-    const keyVectors = cache.keyWidth / (cache.dtype === "fp8" ? 16 : 8);
-    const numbers = {
-      HEADS: heads,
-      WIDTH: cache.keyWidth,
-      POSITIONS: positions,
-      SLOT_VECTORS: cacheTokenBytes(cache) / 16,
-      BLOCK_TOKENS: blockTokens,
-      HELD_BLOCKS,
+    return unitsWgsl(config, source, threads, {
       THREADS: threads,
       SUBGROUPS: subgroups,
-      TOKENS,
       TILES: tiles,
-      LANE_HEADS: heads * TOKENS / 4 / threads,
-      ROW_TILES: rowTiles,
-      QUERY_LOADS: 16 * subgroups * cache.keyWidth / 8 / threads,
-      STEPS: cache.keyWidth / 16,
-      KEY_VECTORS: keyVectors,
-      LOADS: TOKENS * keyVectors / threads,
-    };
-    const filled = fill(source, sectionsOf(cache.dtype === "fp8" ? keysFp8 : keysF16));
-    return constants(numbers) + halves + unroll(filled, numbers);
+      LANE_HEADS: config.heads * TOKENS / 4 / threads,
+      QUERY_LOADS: 16 * subgroups * config.cache.keyWidth / 8 / threads,
+    });
   },
-  workgroups: ({ blockTokens }, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows, blockTokens), rows, 1],
+  workgroups: ({ blockTokens }, { rows, tokens }) => [tokens === 0 ? 0 : groupsOf(tokens, rows, blockTokens, GROUPS), rows, 1],
   wasm: undefined,
 } satisfies Kernel<IndexScoresConfig, string, string>;
+
+/** As {@link indexScoresMatrix}, where rows are consecutive positions of one sequence, in their order, as those of a prefill chunk are: they share each tile of keys. */
+export const indexScoresRows: typeof indexScores = {
+  ...indexScoresMatrix,
+  wgsl: (config) => unitsWgsl(config, rowsSource, ROWS * 32, { ROWS, LANE_HEADS: config.heads * TOKENS / 4 / 32 }),
+  workgroups({ blockTokens }, { rows, tokens }) {
+    const shared = ceilDiv(rows, ROWS);
+    return [tokens === 0 ? 0 : groupsOf(tokens, shared, blockTokens, ROW_GROUPS), shared, 1];
+  },
+};
+
+/** The source. @param threads of a workgroup @param numbers what else the shader counts */
+function unitsWgsl(config: IndexScoresConfig, source: string, threads: number, numbers: Readonly<Record<string, number>>): string {
+  const { cache, blockTokens, heads, positions } = config;
+  const keyVectors = cache.keyWidth / (cache.dtype === "fp8" ? 16 : 8);
+  const all = {
+    ...numbers,
+    HEADS: heads,
+    WIDTH: cache.keyWidth,
+    POSITIONS: positions,
+    SLOT_VECTORS: cacheTokenBytes(cache) / 16,
+    BLOCK_TOKENS: blockTokens,
+    HELD_BLOCKS,
+    TOKENS,
+    ROW_TILES: layOut(config).rowTiles,
+    STEPS: cache.keyWidth / 16,
+    KEY_VECTORS: keyVectors,
+    LOADS: TOKENS * keyVectors / threads,
+  };
+  return constants(all) + halves + unroll(fill(source, sectionsOf(cache.dtype === "fp8" ? keysFp8 : keysF16)), all);
+}

@@ -32,7 +32,8 @@ fn main(
   @builtin(subgroup_id) subgroup: u32,
   @builtin(subgroup_invocation_id) lane: u32,
 ) {
-  let row = params.first_row + group.y;
+  let score_row = group.y;
+  let row = params.first_row + score_row;
   let context = step[row].y + 1u;
   let table = step[row].w;
   // Every workgroup of a row has as many blocks.

@@ -8,7 +8,7 @@ import { absorbUnits } from "../../kernels/absorb/absorb_units.ts";
 import { beside } from "../../kernels/device/beside.ts";
 import { type Kernel, paramsDeclaration } from "../../kernels/authoring/contract.ts";
 import { indexKeyConfig } from "../../kernels/index_keys/index_keys.ts";
-import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
+import { indexScoresMatrix, indexScoresRows, sharesKeys } from "../../kernels/index_scores/matrix_units.ts";
 import { batchUnits } from "../../kernels/linear/batch_units.ts";
 import { headsUnits } from "../../kernels/linear/heads_units.ts";
 import { matvec } from "../../kernels/linear/matvec.ts";
@@ -38,7 +38,9 @@ else {
     for (const [heads, width] of [[16, 32], [64, 128], [128, 64], [128, 128]]) {
       for (const dtype of ["f16", "fp8"] as const) {
         const cache = { cache: indexKeyConfig(width, dtype), slots: 128, blockTokens: 64, tableWords: 2 };
-        add(`${heads} of ${width} in ${dtype}`, indexScoresMatrix, { ...cache, heads, positions: 100 });
+        const config = { ...cache, heads, positions: 100 };
+        add(`${heads} of ${width} in ${dtype}`, indexScoresMatrix, config);
+        if (sharesKeys(config, 49152)) add(`${heads} of ${width} in ${dtype}, of rows`, indexScoresRows, config);
       }
     }
     const latents = { cache: { dtype: "f16", keyWidth: 512, ropeWidth: 64 }, slots: 128, valueOffset: 0, valueWidth: 512 } as const;

@@ -2,7 +2,7 @@
  * What sparse attention adds: index keys, scores by them, the tokens that are chosen, and attention to those alone.
  */
 import { afterAll, beforeAll, it } from "@std/testing/bdd";
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import { BLOCK_TOKENS } from "../../core/cache/blocks.ts";
 import type { IndexDtype } from "../../core/cache/cache_dtype.ts";
 import { keepsToken, keptTokens } from "../../core/cache/token_share.ts";
@@ -12,9 +12,10 @@ import type { Device } from "../../kernels/device/device.ts";
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeyConfig, indexKeys } from "../../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
-import { indexScoresMatrix } from "../../kernels/index_scores/matrix_units.ts";
+import { indexScoresMatrix, indexScoresRows, sharesKeys } from "../../kernels/index_scores/matrix_units.ts";
 import { cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
 import { SHORT_SEQUENCE } from "../../kernels/rope_store/rope_store.ts";
+import { UNITS_WORKGROUP_BYTES } from "../../workers/load/plan_memory.ts";
 import { assertClose } from "../support/compare.ts";
 import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { tested } from "../support/extent.ts";
@@ -109,6 +110,33 @@ describeOnDevices("sparse attention", (kind) => {
     for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "f16" }, 2e-3);
     await scoreRows(unitsOf(device), indexScoresMatrix, { heads: 32, width: 128, dtype: "f16", blockTokens: 128 }, 2e-3);
     for (const [heads, width] of onUnits) await scoreRows(unitsOf(device), indexScoresMatrix, { heads, width, dtype: "fp8" }, 2e-3);
+  });
+
+  itOnUnits(kind)("scores rows of one sequence that share keys, with the bits that each has alone", async () => {
+    const random = new Random();
+    for (const [dtype, heads, width] of [["f16", 64, 128], ["fp8", 64, 128], ["f16", 32, 64], ["f16", 16, 128]] as const) {
+      const cache = indexKeyConfig(width, dtype);
+      const tables = Uint32Array.from([9, 2, 0, 3, 1]);
+      const [slots, positions, first] = [256, 200, 2];
+      const values = random.normals(slots * cacheWidth(cache));
+      for (let i = 0; i < values.length; i++) if (i % cacheWidth(cache) >= width) values[i] = 0;
+      const packed = packCache(cache, values);
+      // Rows 2 to 8 of a step; the last four are three.
+      const step = Uint32Array.from({ length: 9 * 4 }, (_, i) => [7, 140 + (i >> 2), 7, 1][i % 4]);
+      const [q, weights] = [random.normals(9 * heads * width), random.normals(9 * heads)];
+      const config = { cache, slots, blockTokens: BLOCK_TOKENS, tableWords: tables.length, heads, positions };
+      assert(sharesKeys(config, UNITS_WORKGROUP_BYTES));
+      const run = async (kernel: typeof indexScores, first_row: number, rows: number, tokens: number) => {
+        const inputs = { q, weights, cache: packed, tables, step, scores: { poison: rows * positions } };
+        return [...(await runKernel(unitsOf(device), kernel, config, inputs, { rows, first_row, tokens })).scores.u32];
+      };
+      const expected = await run(indexScoresMatrix, first, 7, 256);
+      for (const tokens of [256, 4096]) {
+        assertEquals(await run(indexScoresRows, first, 7, tokens), expected, `${heads} heads of ${width} in ${dtype}`);
+      }
+      assertEquals(await run(indexScoresRows, first + 1, 2, 256), expected.slice(positions, 3 * positions));
+      assertEquals(await run(indexScoresRows, first, 2, 0), new Array(2 * positions).fill(0x7fc0dead));
+    }
   });
 
   it("chooses exactly the best, of equals the first, and all where there are no more", async () => {

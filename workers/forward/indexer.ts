@@ -12,7 +12,7 @@ import type { BoundKernel, Device, DeviceBuffer } from "../../kernels/device/dev
 import { gatherTokens } from "../../kernels/gather_tokens/gather_tokens.ts";
 import { indexKeys } from "../../kernels/index_keys/index_keys.ts";
 import { indexScores } from "../../kernels/index_scores/index_scores.ts";
-import { indexScoresMatrix, scoresOnUnits } from "../../kernels/index_scores/matrix_units.ts";
+import { indexScoresMatrix, indexScoresRows, scoresOnUnits, sharesKeys } from "../../kernels/index_scores/matrix_units.ts";
 import { mostRows } from "./activations.ts";
 import type { CachedLayer, ModelContext, Step } from "./context.ts";
 import { Linear } from "./linear.ts";
@@ -39,7 +39,7 @@ export class Indexer {
   readonly #scoreRows: number;
   readonly #linears: readonly Linear[];
   readonly #store: BoundKernel<"rows">;
-  readonly #score: BoundKernel<"rows" | "first_row" | "tokens">;
+  readonly #score: Readonly<Record<Phase, BoundKernel<"rows" | "first_row" | "tokens">>>;
   readonly #choose: Readonly<Record<Phase, readonly Chooser[]>>;
 
   private constructor(
@@ -47,7 +47,7 @@ export class Indexer {
     bound: {
       readonly linears: readonly Linear[];
       readonly store: BoundKernel<"rows">;
-      readonly score: BoundKernel<"rows" | "first_row" | "tokens">;
+      readonly score: Readonly<Record<Phase, BoundKernel<"rows" | "first_row" | "tokens">>>;
       readonly choose: Readonly<Record<Phase, readonly Chooser[]>>;
     },
   ) {
@@ -100,7 +100,14 @@ export class Indexer {
       const { slots: chosen, stride } = sparse.prefill;
       return await Promise.all([choose("bits", bits, rows, [0, from]), choose("slots", { chosen, stride }, rows, [from, ALL[1]])]);
     };
-    const [store, score, prefill, decode, ...linears] = await Promise.all([
+    const bindScore = async (kernel: typeof indexScores) =>
+      (await device.compile(kernel, scoring)).bind(
+        { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
+        { ...scored, tokens: 2 * positions },
+      );
+    const units = context.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes);
+    const shared = units && sharesKeys(scoring, device.limits.maxWorkgroupBytes);
+    const [store, prefillScore, decodeScore, prefill, decode, ...linears] = await Promise.all([
       device.compile(indexKeys, {
         cache: config,
         slots,
@@ -113,7 +120,8 @@ export class Indexer {
         positions,
         shortPositions: shortPositions(spec.rope),
       }),
-      device.compile(context.matrixUnits && scoresOnUnits(scoring, device.limits.maxWorkgroupBytes) ? indexScoresMatrix : indexScores, scoring),
+      shared ? bindScore(indexScoresRows) : null,
+      bindScore(units ? indexScoresMatrix : indexScores),
       choosePrefill(limits.prefillRows),
       chooseSlots(chosenRoom(indexer, positions), limits.decodeRows),
       Linear.create(context, weights.queryUp, { x: a.queryNormed, rounded: rounded(a.queryRounded), y: sparse.queries, most: both }),
@@ -127,10 +135,7 @@ export class Indexer {
         { x: sparse.keys, gain, bias, step: a.step, table: context.ropeTable, q: sparse.queries, cache: pages, tables: cache.tables },
         most,
       ),
-      score: score.bind(
-        { q: sparse.queries, weights: sparse.headWeights, cache: pages, tables: cache.tables, step: a.step, scores: sparse.scores },
-        { ...scored, tokens: 2 * positions },
-      ),
+      score: { prefill: prefillScore ?? decodeScore, decode: decodeScore },
       choose: { prefill, decode: [decode] },
     });
   }
@@ -146,7 +151,7 @@ export class Indexer {
     for (let done = 0; done < rows; done += atOnce) {
       // All parts have as many rows, for which memory is there: the last one does some of the last but one's again.
       const part = { rows: atOnce, first_row: Math.min(done, rows - atOnce) };
-      device.run(this.#score, { ...part, tokens });
+      device.run(this.#score[phase], { ...part, tokens });
       // In prefill positions ascend.
       const [fewest, most] = [step.rows[part.first_row], step.rows[part.first_row + atOnce - 1]].map(({ position }) => position + 1);
       for (const { contexts: [least, end], bound } of this.#choose[phase]) {

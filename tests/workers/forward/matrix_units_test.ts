@@ -60,42 +60,44 @@ describe("prefill on matrix units", () => {
     });
   }
 
-  it("attends to chosen tokens alone from some position on, nearly as in f32 and with the same bits for any chunk size", async () => {
-    // Keys that are scored in f32 choose the same tokens everywhere.
-    const sparse = {
-      model_type: "deepseek_v32",
-      topk_method: "noaux_tc",
-      n_group: 1,
-      topk_group: 1,
-      q_lora_rank: 64,
-      qk_rope_head_dim: 32,
-      index_topk: 8,
-      index_head_dim: 32,
-      index_n_heads: 3,
-    };
-    const directory = await writeRandomCheckpoint({ ...CONFIG, ...sparse });
-    try {
-      const tokens = Array.from({ length: 70 }, (_, i) => (i * 7) % CONFIG.vocab_size);
-      const options = { cacheDtype: "f16", directory, limits: { window: 32, keptWindows: 2, prefillRows: 70 }, maxContext: 128 } as const;
-      const plain = await runSequence(await loadModel(new CpuDevice(), "tiny-mla", options), tokens, "prefill", Infinity);
-      const device = new TracingDevice(new EmulatedDevice());
-      const model = await loadModel(device, "tiny-mla", options);
-      const whole = await runSequence(model, tokens, "prefill", 70);
-      const rowsOf = (name: string) =>
-        device.take().filter(({ kernel }) => kernel.name === name).map(({ params: { rows, first_row } }) => [rows, first_row]);
-      assertEquals(rowsOf("sparse_prefill"), [[70, 0], [70, 0]], "all rows of a chunk, some of which see too few");
-      const row = (run: typeof whole, at: number) => run.logits.subarray(at * CONFIG.vocab_size, (at + 1) * CONFIG.vocab_size);
-      const errors = tokens.map((_, at) => relativeError(row(whole, at), row(plain, at)));
-      // What rounding has swapped one of the eight tokens for is another answer.
-      const near = errors.filter((error) => error > 0 && error < 3e-3).length;
-      assert(near >= tokens.length - 3, `${tokens.length - near} rows are far from f32`);
-      for (const chunk of [37, 32, 31, 13]) {
-        assertEquals((await runSequence(model, tokens, "prefill", chunk)).logits, whole.logits, `chunks of ${chunk}`);
+  // Keys that are scored in f32, and on matrix units.
+  for (const [index_n_heads, index_head_dim, swapped] of [[3, 32, 3], [16, 64, 8]]) {
+    it(`attends to chosen tokens alone from some position on, with the same bits for any chunk size, ${index_n_heads} heads choosing`, async () => {
+      const sparse = {
+        model_type: "deepseek_v32",
+        topk_method: "noaux_tc",
+        n_group: 1,
+        topk_group: 1,
+        q_lora_rank: 64,
+        qk_rope_head_dim: 32,
+        index_topk: 8,
+        index_head_dim,
+        index_n_heads,
+      };
+      const directory = await writeRandomCheckpoint({ ...CONFIG, ...sparse });
+      try {
+        const tokens = Array.from({ length: 70 }, (_, i) => (i * 7) % CONFIG.vocab_size);
+        const options = { cacheDtype: "f16", directory, limits: { window: 32, keptWindows: 2, prefillRows: 70 }, maxContext: 128 } as const;
+        const plain = await runSequence(await loadModel(new CpuDevice(), "tiny-mla", options), tokens, "prefill", Infinity);
+        const device = new TracingDevice(new EmulatedDevice());
+        const model = await loadModel(device, "tiny-mla", options);
+        const whole = await runSequence(model, tokens, "prefill", 70);
+        const rowsOf = (name: string) =>
+          device.take().filter(({ kernel }) => kernel.name === name).map(({ params: { rows, first_row } }) => [rows, first_row]);
+        assertEquals(rowsOf("sparse_prefill"), [[70, 0], [70, 0]], "all rows of a chunk, some of which see too few");
+        const row = (run: typeof whole, at: number) => run.logits.subarray(at * CONFIG.vocab_size, (at + 1) * CONFIG.vocab_size);
+        const errors = tokens.map((_, at) => relativeError(row(whole, at), row(plain, at)));
+        // What rounding has swapped one of the eight tokens for is another answer.
+        const near = errors.filter((error) => error > 0 && error < 3e-3).length;
+        assert(near >= tokens.length - swapped, `${tokens.length - near} rows are far from f32`);
+        for (const chunk of [37, 32, 31, 13]) {
+          assertEquals((await runSequence(model, tokens, "prefill", chunk)).logits, whole.logits, `chunks of ${chunk}`);
+        }
+      } finally {
+        await Deno.remove(directory, { recursive: true });
       }
-    } finally {
-      await Deno.remove(directory, { recursive: true });
-    }
-  });
+    });
+  }
 
   it("attends so to more rows than are computed at a time, with the same bits", async () => {
     const small = { num_hidden_layers: 1, first_k_dense_replace: 1, vocab_size: 16, n_shared_experts: 1 };
