@@ -11,7 +11,7 @@ fn widened(word: u32) -> vec2<u32> {
       tiles[to_{l}] = vec4(widened(ahead_{l}.x), widened(ahead_{l}.y));
       tiles[to_{l} + 1u] = vec4(widened(ahead_{l}.z), widened(ahead_{l}.w));
 @section(scale)
-    let scaled = clamp(first + four * 4u + part % 4u, begin, limit);
+    let scaled = clamp(first + my_key, begin, limit);
     let scale = bitcast<f32>(cache[(blocks[(scaled - begin) / BLOCK_TOKENS] + scaled % BLOCK_TOKENS) * SLOT_VECTORS + KEY_VECTORS].x) * 256.0;
 @section(write)
       scores[score_row * POSITIONS + key] = score * scale;

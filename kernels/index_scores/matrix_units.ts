@@ -13,6 +13,7 @@ import { indexScores, type IndexScoresConfig } from "./index_scores.ts";
 import keysF16 from "./keys_f16.wgsl" with { type: "text" };
 import keysFp8 from "./keys_fp8.wgsl" with { type: "text" };
 import source from "./matrix_units.wgsl" with { type: "text" };
+import sumUnits from "./sum_units.wgsl" with { type: "text" };
 import rowsSource from "./rows_units.wgsl" with { type: "text" };
 
 /** Keys of a tile. */
@@ -37,10 +38,15 @@ interface Layout {
   readonly bytes: number;
 }
 
+/** Vectors of 16 bytes from one key's products to the next: such that the rows of a matrix that are stored together lie in different banks. */
+function productStride(heads: number): number {
+  return heads / 4 + 2;
+}
+
 function layOut({ heads, cache: { keyWidth } }: IndexScoresConfig): Layout {
   const subgroups = ceilDiv(heads * keyWidth / 64, QUERY_REGISTERS);
   const keyStride = keyWidth / 8 | 1;
-  const tiles = Math.max(subgroups * 16 * keyStride, TOKENS * keyStride, heads * TOKENS / 4);
+  const tiles = Math.max(subgroups * 16 * keyStride, TOKENS * keyStride, TOKENS * productStride(heads));
   return { subgroups, rowTiles: heads / 16 / subgroups, tiles, bytes: workgroupMemory([tiles * 16, subgroups * TOKENS * 4, HELD_BLOCKS * 4]) };
 }
 
@@ -67,7 +73,7 @@ const ROW_GROUPS = 264;
 /** Bytes of workgroup memory where rows share keys. */
 function rowsBytes({ heads, cache: { keyWidth } }: IndexScoresConfig): number {
   const keyStride = keyWidth / 8 | 1;
-  return workgroupMemory([TOKENS * keyStride * 16, ROWS * Math.max(heads * TOKENS / 4, 16 * keyStride) * 16, HELD_BLOCKS * 4]);
+  return workgroupMemory([TOKENS * keyStride * 16, ROWS * Math.max(TOKENS * productStride(heads), 16 * keyStride) * 16, HELD_BLOCKS * 4]);
 }
 
 /**
@@ -89,11 +95,10 @@ export const indexScoresMatrix: typeof indexScores = {
   wgsl(config) {
     const { subgroups, tiles } = layOut(config);
     const threads = subgroups * 32;
-    return unitsWgsl(config, source, threads, {
+    return unitsWgsl(config, source, { threads, subgroups, products: "tiles" }, {
       THREADS: threads,
       SUBGROUPS: subgroups,
       TILES: tiles,
-      LANE_HEADS: config.heads * TOKENS / 4 / threads,
       QUERY_LOADS: 16 * subgroups * config.cache.keyWidth / 8 / threads,
     });
   },
@@ -104,17 +109,32 @@ export const indexScoresMatrix: typeof indexScores = {
 /** As {@link indexScoresMatrix}, where rows are consecutive positions of one sequence, in their order, as those of a prefill chunk are: they share each tile of keys. */
 export const indexScoresRows: typeof indexScores = {
   ...indexScoresMatrix,
-  wgsl: (config) => unitsWgsl(config, rowsSource, ROWS * 32, { ROWS, LANE_HEADS: config.heads * TOKENS / 4 / 32 }),
+  wgsl: (config) => unitsWgsl(config, rowsSource, { threads: ROWS * 32, subgroups: 1, products: "products" }, { ROWS }),
   workgroups({ blockTokens }, { rows, tokens }) {
     const shared = ceilDiv(rows, ROWS);
     return [tokens === 0 ? 0 : groupsOf(tokens, shared, blockTokens, ROW_GROUPS), shared, 1];
   },
 };
 
-/** The source. @param threads of a workgroup @param numbers what else the shader counts */
-function unitsWgsl(config: IndexScoresConfig, source: string, threads: number, numbers: Readonly<Record<string, number>>): string {
+/** A workgroup, and where it puts products. */
+interface Workgroup {
+  readonly threads: number;
+  /** Parts of a row's heads. */
+  readonly subgroups: number;
+  readonly products: "tiles" | "products";
+}
+
+/** The source. @param numbers what else the shader counts */
+function unitsWgsl(
+  config: IndexScoresConfig,
+  source: string,
+  { threads, subgroups, products }: Workgroup,
+  numbers: Readonly<Record<string, number>>,
+): string {
   const { cache, blockTokens, heads, positions } = config;
   const keyVectors = cache.keyWidth / (cache.dtype === "fp8" ? 16 : 8);
+  const quads = heads / 4 / subgroups;
+  const parts = quads % 8 === 0 ? 8 : 4;
   const all = {
     ...numbers,
     HEADS: heads,
@@ -125,9 +145,14 @@ function unitsWgsl(config: IndexScoresConfig, source: string, threads: number, n
     HELD_BLOCKS,
     TOKENS,
     ROW_TILES: layOut(config).rowTiles,
+    PRODUCT_STRIDE: productStride(heads),
+    PARTS: parts,
+    QUAD_STEPS: quads / parts,
     STEPS: cache.keyWidth / 16,
     KEY_VECTORS: keyVectors,
     LOADS: TOKENS * keyVectors / threads,
   };
-  return constants(all) + halves + unroll(fill(source, sectionsOf(cache.dtype === "fp8" ? keysFp8 : keysF16)), all);
+  const { exchange_4, exchange_2, ...summing } = sectionsOf(sumUnits.replaceAll("PRODUCTS", products));
+  const sections = { ...summing, exchanged: parts === 8 ? exchange_4 : exchange_2, ...sectionsOf(cache.dtype === "fp8" ? keysFp8 : keysF16) };
+  return constants(all) + halves + unroll(fill(source, sections), { ...all, KEYS_EACH: TOKENS * parts / 32 });
 }

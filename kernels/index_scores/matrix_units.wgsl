@@ -1,27 +1,17 @@
 // Scores of cached keys with one row's queries on matrix units, TOKENS keys at a time. A subgroup multiplies all keys of a tile with the queries of its part of the heads,
-// which it keeps; products go where the keys were, and each thread sums what is positive of four keys' products, of some heads. Most indexers need one subgroup alone: then
+// which it keeps; products go where the keys were, and each thread sums what is positive of some keys' products, of some heads. Most indexers need one subgroup alone: then
 // barriers cost next to nothing, and each subgroup of a processor is at something else.
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
-@group(0) @binding(2) var<storage, read> weights: array<f32>; // [row, head]
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>; // [row, head]
 // Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
 @group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(6) var<storage, read_write> scores: array<f32>; // [row of this run, position]
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Sums = subgroup_matrix_result<f32, 16, 16>;
-
-const EIGHTS = WIDTH / 8u;
-// Of 16 bytes, as all that follows; odd, so that rows lie in different banks. Products are stored and read fastest without such a gap.
-const KEY_STRIDE = EIGHTS | 1u;
-const FOURS = TOKENS / 4u;
-// Threads of a subgroup that have the same four keys, each of them other heads.
-const LANES = 32u / FOURS;
-
+@fill(layout)
 var<workgroup> tiles: array<vec4<u32>, TILES>; // keys and products; before the first tile, queries of 16 heads of each part
-var<workgroup> parts: array<vec4<f32>, SUBGROUPS * FOURS>; // [subgroup, four keys]
+var<workgroup> parts: array<f32, SUBGROUPS * TOKENS>; // [subgroup, key]
 var<workgroup> blocks: array<u32, HELD_BLOCKS>;
 
 @fill(functions)
@@ -63,16 +53,15 @@ fn main(
     }
     workgroupBarrier();
     @unroll(k, STEPS) {
-      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&tiles, subgroup * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
+      let query_{r}_{k} = subgroupMatrixLoad<Right, col_major>(&tiles, subgroup * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
     }
     workgroupBarrier();
   }
-  let first_head = subgroup * ROW_TILES * 16u;
-  let four = lane % FOURS;
-  let part = lane / FOURS;
-  let own_head = subgroup * LANES * LANE_HEADS + part;
-  @unroll(h, LANE_HEADS) {
-    let weight_{h} = weights[row * HEADS + own_head + {h}u * LANES];
+  let first_quad = subgroup * ROW_TILES * 4u;
+  let part = lane % PARTS;
+  let my_key = key_of(lane);
+  @unroll(h, QUAD_STEPS) {
+    let weight_{h} = weights[row * (HEADS / 4u) + first_quad + {h}u * PARTS + part];
   }
   for (var first = begin; first < end; first += TOKENS) {
     @unroll(l, LOADS) {
@@ -90,36 +79,30 @@ fn main(
     }
     @unroll(k, STEPS) {
       {
-        let keys = subgroupMatrixLoad<Right, col_major>(&tiles, {k}u * 2u, KEY_STRIDE);
+        let keys = subgroupMatrixLoad<Left, row_major>(&tiles, {k}u * 2u, KEY_STRIDE);
         @unroll(r, ROW_TILES) {
-          product_{r} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, keys, product_{r});
+          product_{r} = subgroupMatrixMultiplyAccumulate(keys, query_{r}_{k}, product_{r});
         }
       }
     }
     workgroupBarrier();
     @unroll(r, ROW_TILES) {
-      subgroupMatrixStore<row_major>(&tiles, (first_head + {r}u * 16u) * FOURS, product_{r}, FOURS);
+      subgroupMatrixStore<row_major>(&tiles, first_quad + {r}u * 4u, product_{r}, PRODUCT_STRIDE);
     }
     workgroupBarrier();
-    var sum = vec4(0.0);
-    @unroll(h, LANE_HEADS) {
-      let own_{h} = bitcast<vec4<f32>>(tiles[(own_head + {h}u * LANES) * FOURS + four]);
-      sum = fma(vec4(weight_{h}), max(own_{h}, vec4(0.0)), sum);
-    }
-    for (var distance = FOURS; distance < 32u; distance *= 2u) {
-      sum += subgroupShuffleXor(sum, distance);
-    }
+    let products_at = lane / PARTS * PRODUCT_STRIDE + first_quad + part;
+@fill(sum)
     if (SUBGROUPS > 1u) {
-      if (lane < FOURS) {
-        parts[subgroup * FOURS + four] = sum;
+      if (part < KEYS_EACH) {
+        parts[subgroup * TOKENS + my_key] = sum;
       }
     }
     workgroupBarrier();
-    let key = first + four * 4u + part;
-    if (subgroup == 0u && part < 4u && key < end) {
-      var score = sum[part];
+    let key = first + my_key;
+    if (subgroup == 0u && part < KEYS_EACH && key < end) {
+      var score = sum;
       for (var other = 1u; other < SUBGROUPS; other++) {
-        score += parts[other * FOURS + four][part];
+        score += parts[other * TOKENS + my_key];
       }
 @fill(write)
     }

@@ -1,27 +1,19 @@
 // Scores of cached keys with the queries of ROWS rows of one sequence, which share each tile of TOKENS keys, on matrix units. A subgroup has a row: it keeps the queries of
-// all heads. While it multiplies a tile, it sums what is positive of the products of the tile before.
+// all heads. Beside the products of a tile it sums what is positive of those of the tile before.
 @group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
-@group(0) @binding(2) var<storage, read> weights: array<f32>; // [row, head]
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>; // [row, head]
 // Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
 @group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> tables: array<u32>;
 @group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
 @group(0) @binding(6) var<storage, read_write> scores: array<f32>; // [row of this run, position]
 
-alias Left = subgroup_matrix_left<f16, 16, 16>;
-alias Right = subgroup_matrix_right<f16, 16, 16>;
-alias Sums = subgroup_matrix_result<f32, 16, 16>;
-
-const EIGHTS = WIDTH / 8u;
-// Of 16 bytes, as all that follows; odd, so that rows lie in different banks.
-const KEY_STRIDE = EIGHTS | 1u;
-const FOURS = TOKENS / 4u;
-// Threads of a subgroup that have the same four keys, each of them other heads.
-const LANES = 32u / FOURS;
+@fill(layout)
 const THREADS = ROWS * 32u;
+const OWN = max(TOKENS * PRODUCT_STRIDE, 16u * KEY_STRIDE);
 
 var<workgroup> tiles: array<vec4<u32>, TOKENS * KEY_STRIDE>; // keys
-var<workgroup> products: array<vec4<u32>, ROWS * max(HEADS * FOURS, 16u * KEY_STRIDE)>; // of each row; before the first tile, queries of 16 heads
+var<workgroup> products: array<vec4<u32>, ROWS * OWN>; // of each row; before the first tile, queries of 16 heads
 var<workgroup> blocks: array<u32, HELD_BLOCKS>;
 
 @fill(functions)
@@ -53,17 +45,13 @@ fn main(
   // Beyond the last key it is read again, and its score not written.
   let limit = end - 1u;
   let own_end = select(0u, min(end, step[row].y + 1u), score_row < params.rows);
-  var tile = begin;
+  let first_vector = blocks[0] * SLOT_VECTORS;
   @unroll(l, LOADS) {
-    var ahead_{l}: vec4<u32>;
+    let my_token_{l} = ({l}u * THREADS + thread) / KEY_VECTORS;
+    let my_vector_{l} = ({l}u * THREADS + thread) % KEY_VECTORS;
+    var ahead_{l} = cache[first_vector + min(my_token_{l}, limit - begin) * SLOT_VECTORS + my_vector_{l}];
   }
-  {
-    let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
-    @unroll(l, LOADS) {
-      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];
-    }
-  }
-  let own = subgroup * max(HEADS * FOURS, 16u * KEY_STRIDE);
+  let own = subgroup * OWN;
   @unroll(r, ROW_TILES) {
     for (var at = lane; at < 16u * EIGHTS; at += 32u) {
       let query_at = ((row * HEADS + {r}u * 16u + at / EIGHTS) * EIGHTS + at % EIGHTS) * 2u;
@@ -71,70 +59,57 @@ fn main(
     }
     workgroupBarrier();
     @unroll(k, STEPS) {
-      let query_{r}_{k} = subgroupMatrixLoad<Left, row_major>(&products, own + {k}u * 2u, KEY_STRIDE);
+      let query_{r}_{k} = subgroupMatrixLoad<Right, col_major>(&products, own + {k}u * 2u, KEY_STRIDE);
     }
     workgroupBarrier();
   }
-  let four = lane % FOURS;
-  let part = lane / FOURS;
-  @unroll(h, LANE_HEADS) {
-    let weight_{h} = weights[row * HEADS + part + {h}u * LANES];
+  let part = lane % PARTS;
+  let my_key = key_of(lane);
+  let products_at = own + lane / PARTS * PRODUCT_STRIDE + part;
+  @unroll(h, QUAD_STEPS) {
+    let weight_{h} = weights[row * (HEADS / 4u) + {h}u * PARTS + part];
   }
   @unroll(l, LOADS) {
 @fill(put)
   }
-  tile = min(begin + TOKENS, limit);
-  {
-    let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
-    @unroll(l, LOADS) {
-      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];
-    }
-  }
   workgroupBarrier();
   // Once more than there are tiles: sums of the last one are still to be made.
   for (var at = begin; at < end + TOKENS; at += TOKENS) {
+    // The next tile has all products to come in. It is looked up before anything is stored: what is read behind that waits for it.
+    let tile = min(at + TOKENS, limit);
+    let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
+    @unroll(l, LOADS) {
+      ahead_{l} = cache[vector + min(my_token_{l}, limit - tile) * SLOT_VECTORS + my_vector_{l}];
+    }
+    {
+      // Before the first tile, of whatever is there.
+      let first = at - TOKENS;
+@fill(sum)
+      let key = first + my_key;
+      let score = sum;
+@fill(scale)
+      if (at > begin && part < KEYS_EACH && key < own_end) {
+@fill(write)
+      }
+    }
     @unroll(r, ROW_TILES) {
       var product_{r} = Sums();
     }
     @unroll(k, STEPS) {
       {
-        let keys = subgroupMatrixLoad<Right, col_major>(&tiles, {k}u * 2u, KEY_STRIDE);
+        let keys = subgroupMatrixLoad<Left, row_major>(&tiles, {k}u * 2u, KEY_STRIDE);
         @unroll(r, ROW_TILES) {
-          product_{r} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, keys, product_{r});
+          product_{r} = subgroupMatrixMultiplyAccumulate(keys, query_{r}_{k}, product_{r});
         }
       }
     }
-    {
-      // Before the first tile, of whatever is there.
-      let first = at - TOKENS;
-      var sum = vec4(0.0);
-      @unroll(h, LANE_HEADS) {
-        sum = fma(vec4(weight_{h}), max(bitcast<vec4<f32>>(products[own + (part + {h}u * LANES) * FOURS + four]), vec4(0.0)), sum);
-      }
-      for (var distance = FOURS; distance < 32u; distance *= 2u) {
-        sum += subgroupShuffleXor(sum, distance);
-      }
-      let key = first + four * 4u + part;
-      let score = sum[part % 4u];
-@fill(scale)
-      if (at > begin && part < 4u && key < own_end) {
-@fill(write)
-      }
-    }
     workgroupBarrier();
-    @unroll(r, ROW_TILES) {
-      subgroupMatrixStore<row_major>(&products, own + {r}u * 16u * FOURS, product_{r}, FOURS);
-    }
     @unroll(l, LOADS) {
 @fill(put)
     }
-    tile = min(at + 2u * TOKENS, limit);
-  {
-    let vector = (blocks[(tile - begin) / BLOCK_TOKENS] + tile % BLOCK_TOKENS) * SLOT_VECTORS;
-    @unroll(l, LOADS) {
-      ahead_{l} = cache[vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - tile) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];
+    @unroll(r, ROW_TILES) {
+      subgroupMatrixStore<row_major>(&products, own + {r}u * 4u, product_{r}, PRODUCT_STRIDE);
     }
-  }
     workgroupBarrier();
   }
 }

@@ -17,10 +17,10 @@ import { Linear, unstacked } from "./linear.ts";
 import type { AttentionWeights } from "./weights.ts";
 
 /**
- * Tokens of context, in multiples of those that are chosen, from which on rows attend so: at V3.2's sizes that takes as long as 4 times as many tokens, masked
+ * Tokens of context, in multiples of those that are chosen, from which on rows attend so: at V3.2's sizes that takes as long as 3 times as many tokens, masked
  * (bench/NOTES.md). A position's bits hang on it, so that it depends on nothing but the position.
  */
-const FROM_TIMES = 4;
+const FROM_TIMES = 3;
 /** Rows at a time: enough to keep a large GPU busy. */
 const MOST_ROWS = 512;
 
@@ -63,7 +63,9 @@ export function denseRows({ rows }: Step, way: Pick<SparsePrefillWay, "from"> | 
 /** One layer's. */
 export class SparsePrefill {
   readonly #device: Device;
+  /** At a time, and where so many may begin at the latest. */
   readonly #rows: number;
+  readonly #lastFirst: number;
   readonly #heads: number;
   readonly #latentWidth: number;
   /** Key projections as `absorb` takes them. */
@@ -82,10 +84,12 @@ export class SparsePrefill {
       readonly attend: BoundKernel<"rows" | "first_row">;
       readonly valueUp: (rows: number) => BoundKernel<LinearParams | "first_item">;
       readonly outputs: number;
+      readonly lastFirst: number;
     },
   ) {
     this.#device = device;
     this.#rows = rows;
+    this.#lastFirst = bound.lastFirst;
     this.#heads = heads;
     this.#latentWidth = keyWidth;
     this.#keyUp = bound.keyUp;
@@ -122,6 +126,7 @@ export class SparsePrefill {
       attend: attend.bind({ queries: sparse.queries, cache: pages, chosen: sparse.slots, step: a.step, out: sparse.sums }, most),
       valueUp,
       outputs: weights.valueUp.outputs,
+      lastFirst: most.first_row,
     });
   }
 
@@ -134,13 +139,16 @@ export class SparsePrefill {
     const device = this.#device;
     const heads = this.#heads;
     this.#keyUp.run("prefill", this.#latentWidth);
-    const rows = Math.min(this.#rows, all);
     const params = this.#valueParams;
-    for (let done = first; done < all; done += rows) {
+    for (let done = first; done < all;) {
+      // Where they do not come out even, the first are fewer, if memory is there for as many as ever behind them: otherwise some of those before are computed again.
+      const rest = (all - done) % this.#rows;
+      const rows = rest > 0 && done <= this.#lastFirst ? rest : Math.min(this.#rows, all);
       const part = { rows, first_row: Math.min(done, all - rows) };
       device.run(this.#absorb, part);
       device.run(this.#attend, part);
       device.run(this.#valueUp(rows), Object.assign(params, { items: rows * heads, first_item: part.first_row * heads }));
+      done = part.first_row + rows;
     }
   }
 }
