@@ -112,7 +112,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   matmul: { help: "[--device dawn] [--size 4096] the linear layer of prefill in every weight format", run: matmulBench },
   prefill: {
     help:
-      "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024,4096,32768] [--sizes 512x512,auto] [--divisions 4,2,2,32;…] prompts in chunks x windows, where a chunk's time goes, and its attention",
+      "[--device dawn] [--shape v2-lite] [--layers N] [--weights keep] [--tokens 1024,4096,32768] [--sizes 512x512,auto] [--after 4096,28672] [--divisions 4,2,2,32;…] [--only prompts,kernels,attention] prompts in chunks x windows, where the time of a chunk goes that begins after so many tokens, and its attention",
     run: prefillBench,
   },
   report: { help: "[data] [figures] draws the documents' figures from what was measured", run: report },

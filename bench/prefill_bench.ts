@@ -12,11 +12,14 @@ import { choosePrefillSizes, type PrefillSizes } from "../core/model/prefill_siz
 import { configOf, shapeNamed, SHAPES } from "../core/model/synthetic/shapes.ts";
 import { ceilDiv } from "../core/numeric.ts";
 import type { Params } from "../kernels/authoring/contract.ts";
+import type { AbsorbUnitsConfig } from "../kernels/absorb/absorb_units.ts";
 import type { BoundKernel, Device } from "../kernels/device/device.ts";
 import { freeMemoryIfKnown } from "../kernels/device/free_memory.ts";
+import { cacheWidth } from "../kernels/latent_cache/layout.ts";
 import type { MatmulConfig } from "../kernels/linear/matmul.ts";
 import { mlaPrefillMatrix, PREFILL_DIVISIONS, prefillDivides, type PrefillDivision } from "../kernels/mla_prefill/matrix_units.ts";
 import { mlaPrefill, type MlaPrefillConfig, type MlaPrefillParams } from "../kernels/mla_prefill/mla_prefill.ts";
+import type { SparsePrefillConfig } from "../kernels/sparse_prefill/sparse_prefill.ts";
 import { openBenchDevice } from "./support/device.ts";
 import type { Step } from "../workers/forward/context.ts";
 import { Model } from "../workers/forward/model.ts";
@@ -184,7 +187,16 @@ function flopOf({ kernel, config, params }: Dispatch): number {
   if (kernel.name === "mla_prefill" || kernel.name === "prefill_chosen") {
     return attentionFlop(config as MlaPrefillConfig, params as Params<MlaPrefillParams>);
   }
-  if (!kernel.name.startsWith("matmul")) return 0;
+  if (kernel.name === "sparse_prefill") {
+    // Of rows that see as many tokens as they may attend to.
+    const { heads, topTokens, cache, valueWidth } = config as SparsePrefillConfig;
+    return 2 * params.rows * heads * topTokens * (cacheWidth(cache) + valueWidth);
+  }
+  if (kernel.name === "absorb_units") {
+    const { heads, nopeWidth, queries } = config as AbsorbUnitsConfig;
+    return 2 * params.rows * heads * nopeWidth * queries.keyWidth;
+  }
+  if (!kernel.name.startsWith("matmul") && kernel.name !== "heads_units") return 0;
   const { layout, outputs, select } = config as MatmulConfig;
   return 2 * params.items * (select.kind === "all" ? params.part_outputs : outputs) * layout.columns;
 }

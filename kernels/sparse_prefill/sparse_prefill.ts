@@ -139,13 +139,11 @@ function workgroupBytes({ cache }: Pick<SparsePrefillConfig, "cache">, division:
   return workgroupMemory([2 * tile + scores + heads * (TOKENS + 8) * 2 + heads * 4 + 4]);
 }
 
-/** The best first, as far as that was measured (bench/NOTES.md). */
+/** By the heads that they take; where a row has fewer, fewer share what is read of a latent. */
 export const SPARSE_DIVISIONS: readonly SparseDivision[] = [
   { headTiles: 4, widthParts: 2, rowTiles: 2 },
   { headTiles: 2, widthParts: 4, rowTiles: 2 },
-  { headTiles: 2, widthParts: 2, rowTiles: 2 },
   { headTiles: 1, widthParts: 4, rowTiles: 1 },
-  { headTiles: 1, widthParts: 2, rowTiles: 1 },
 ];
 
 /** Whether rows can be divided so. @param workgroupLimit bytes of workgroup memory that the device allows */

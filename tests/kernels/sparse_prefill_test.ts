@@ -13,8 +13,8 @@ import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../suppor
 import { runKernel } from "../support/kernel.ts";
 import { attend } from "../support/latents.ts";
 
-const CACHE = { dtype: "f16", keyWidth: 112, ropeWidth: 16 } as const;
-const SHAPE = { cache: CACHE, valueOffset: 0, valueWidth: 64 };
+const CACHE = { dtype: "f16", keyWidth: 240, ropeWidth: 16 } as const;
+const SHAPE = { cache: CACHE, valueOffset: 0, valueWidth: 128 };
 
 describeOnDevices("prefill of nothing but chosen tokens", (kind) => {
   let device: Device;

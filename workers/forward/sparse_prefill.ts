@@ -17,10 +17,10 @@ import { Linear, unstacked } from "./linear.ts";
 import type { AttentionWeights } from "./weights.ts";
 
 /**
- * Tokens of context, in multiples of those that are chosen, from which on rows attend so: at V3.2's sizes that takes as long as 3 times as many tokens, masked
- * (bench/NOTES.md). A position's bits hang on it, so that it depends on nothing but the position.
+ * Tokens of context, in multiples of those that are chosen, from which on rows attend so, by the tiles of heads that share what is read of a latent: by then that takes
+ * less time than to attend to all and mask most (bench/NOTES.md). A position's bits hang on it, so that it depends on nothing of the step.
  */
-const FROM_TIMES = 3;
+const FROM_TIMES: Readonly<Record<number, number>> = { 4: 3, 2: 4, 1: 8 };
 /** Rows at a time: enough to keep a large GPU busy. */
 const MOST_ROWS = 512;
 
@@ -46,12 +46,13 @@ export function sparsePrefillWay(
   attends: readonly LatentDecodeConfig[],
   { prefillRows, maxContext }: { readonly prefillRows: number; readonly maxContext: number },
 ): SparsePrefillWay | null {
-  const from = FROM_TIMES * (indexer?.topTokens ?? Infinity);
   const [{ cache, valueOffset, valueWidth }] = attends;
-  if (maxContext < from || attends.some(({ cache }) => cache.dtype !== "f16" || cache.keyWidth !== latentWidth)) return null;
+  if (indexer === null || attends.some(({ cache }) => cache.dtype !== "f16" || cache.keyWidth !== latentWidth)) return null;
   const absorb = { heads, nopeWidth, queries: { dtype: "f16", keyWidth: latentWidth, ropeWidth: cache.ropeWidth } } as const;
   const division = divideSparse({ cache, heads, valueOffset, valueWidth }, limits.maxWorkgroupBytes);
   if (division === null || !absorbsOnUnits(absorb, limits.maxWorkgroupBytes)) return null;
+  const from = FROM_TIMES[division.headTiles] * indexer.topTokens;
+  if (maxContext < from) return null;
   return { from, rows: Math.min(MOST_ROWS, prefillRows), absorb, division, valueWidth };
 }
 

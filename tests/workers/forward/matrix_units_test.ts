@@ -9,6 +9,7 @@ import { partition, UNCUT } from "../../../core/tpla/partition.ts";
 import { CpuDevice } from "../../../kernels/device/cpu_device.ts";
 import { TracingDevice } from "../../../bench/roofline/tracing_device.ts";
 import type { LoadShard } from "../../../workers/load/attention_plan.ts";
+import { planMemory } from "../../../workers/load/plan_memory.ts";
 import { relativeError } from "../../support/compare.ts";
 import { loadModel } from "../../support/fixtures.ts";
 import { runSequence } from "../../support/forward.ts";
@@ -61,7 +62,7 @@ describe("prefill on matrix units", () => {
   }
 
   // Keys that are scored in f32, and on matrix units.
-  for (const [index_n_heads, index_head_dim, swapped] of [[3, 32, 3], [16, 64, 8]]) {
+  for (const [index_n_heads, index_head_dim, swapped] of [[3, 64, 3], [16, 64, 8]]) {
     it(`attends to chosen tokens alone from some position on, with the same bits for any chunk size, ${index_n_heads} heads choosing`, async () => {
       const sparse = {
         model_type: "deepseek_v32",
@@ -85,9 +86,20 @@ describe("prefill on matrix units", () => {
         const rowsOf = (name: string) =>
           device.take().filter(({ kernel }) => kernel.name === name).map(({ params: { rows, first_row } }) => [rows, first_row]);
         assertEquals(rowsOf("sparse_prefill"), [[70, 0], [70, 0]], "all rows of a chunk, some of which see too few");
+        const planned = {
+          ...options,
+          limits: model.limits,
+          maxTokens: 1024,
+          maxSequences: 4,
+          model: directory,
+          weights: "keep",
+          role: "prefill",
+        } as const;
+        const plan = await planMemory({ ...planned, shape: partition(model.spec, UNCUT)[0], changesBasis: false, lanes: 1, matrixUnits: true });
+        assert(plan.weightBytes + plan.cacheBytes + plan.activationBytes >= device.counters.allocatedBytes, "a plan has room for it");
         const row = (run: typeof whole, at: number) => run.logits.subarray(at * CONFIG.vocab_size, (at + 1) * CONFIG.vocab_size);
         const errors = tokens.map((_, at) => relativeError(row(whole, at), row(plain, at)));
-        // What rounding has swapped one of the eight tokens for is another answer.
+        // What rounding has swapped one of three tokens for is another answer.
         const near = errors.filter((error) => error > 0 && error < 3e-3).length;
         assert(near >= tokens.length - swapped, `${tokens.length - near} rows are far from f32`);
         for (const chunk of [37, 32, 31, 13]) {
@@ -101,8 +113,8 @@ describe("prefill on matrix units", () => {
 
   it("attends so to more rows than are computed at a time, with the same bits", async () => {
     const small = { num_hidden_layers: 1, first_k_dense_replace: 1, vocab_size: 16, n_shared_experts: 1 };
-    const sparse = { model_type: "deepseek_v32", topk_method: "noaux_tc", n_group: 1, topk_group: 1, q_lora_rank: 64, qk_rope_head_dim: 32 };
-    const indexer = { index_topk: 1, index_head_dim: 32, index_n_heads: 1, max_position_embeddings: 600 };
+    const sparse = { model_type: "deepseek_v32", topk_method: "noaux_tc", n_group: 1, topk_group: 1, q_lora_rank: 64, qk_rope_head_dim: 64 };
+    const indexer = { index_topk: 1, index_head_dim: 64, index_n_heads: 1, max_position_embeddings: 600 };
     const directory = await writeRandomCheckpoint({ ...CONFIG, ...small, ...sparse, ...indexer });
     try {
       const tokens = Array.from({ length: 530 }, (_, i) => (i * 7) % 16);
@@ -112,7 +124,7 @@ describe("prefill on matrix units", () => {
       const parts = device.take().filter(({ kernel }) => kernel.name === "sparse_prefill").map((
         { params: { rows, first_row } },
       ) => [rows, first_row]);
-      assertEquals(parts, [[16, 2], [512, 18]]);
+      assertEquals(parts, [[11, 7], [512, 18]]);
       assertEquals((await runSequence(model, tokens, "prefill", 300)).logits, whole.logits);
     } finally {
       await Deno.remove(directory, { recursive: true });
