@@ -147,131 +147,119 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   }
   workgroupBarrier();
 
-  for (var first = 0u; first < count; first += KEYS) {
-    @unroll(r, ROW_TILES) {
-      @unroll(t, KEY_STEPS) {
-        var product_{r}_{t} = Sums();
+  var first = 0u;
+  for (; first < count;) {
+    // In the inner loop references stay: what moving them takes of registers and order would cost every tile.
+    var highest: f32;
+    var added: f32;
+    var begins: bool;
+    @unroll(w, PAIRS) {
+      @unroll(e, 2) {
+        var score_{w}_{e}: vec4<f32>;
       }
     }
-    @unroll(k, QUERY_STEPS) {
-      @unroll(t, KEY_STEPS) {
-        {
-          let key = subgroupMatrixLoad<Right, col_major>(&memory.tiles, (part * KEY_STEPS + {t}u) * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
-          @unroll(r, ROW_TILES) {
-            product_{r}_{t} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, key, product_{r}_{t});
+    for (; first < count;) {
+      @unroll(r, ROW_TILES) {
+        @unroll(t, KEY_STEPS) {
+          var product_{r}_{t} = Sums();
+        }
+      }
+      @unroll(k, QUERY_STEPS) {
+        @unroll(t, KEY_STEPS) {
+          {
+            let key = subgroupMatrixLoad<Right, col_major>(&memory.tiles, (part * KEY_STEPS + {t}u) * 16u * KEY_STRIDE + {k}u * 2u, KEY_STRIDE);
+            @unroll(r, ROW_TILES) {
+              product_{r}_{t} = subgroupMatrixMultiplyAccumulate(query_{r}_{k}, key, product_{r}_{t});
+            }
           }
         }
       }
-    }
-    @unroll(r, ROW_TILES) {
-      @unroll(t, KEY_STEPS) {
-        let products_at_{r}_{t} = SCORES_AT + (my_tile + {r}u * 16u) * SCORE_STRIDE + (part * KEY_STEPS + {t}u) * 4u;
-        subgroupMatrixStore<row_major>(&memory.tiles, products_at_{r}_{t}, product_{r}_{t}, SCORE_STRIDE);
-      }
-    }
-    @unroll(i, VALUE_LOADS) {
-      if (VALUE_EIGHTS % SPAN == 0u || {i}u * SPAN + my_eight < VALUE_EIGHTS) {
-        memory.tiles[value_to + {i}u * SPAN] = value_{i};
-      }
-    }
-    workgroupBarrier();
-
-    // In powers of two. All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
-    var highest = LOWEST;
-    var added = 0.0;
-    @unroll(w, PAIRS) {
-      @unroll(e, 2) {
-        var score_{w}_{e} = fma(bitcast<vec4<f32>>(memory.tiles[scores_at + {w}u * 2u + {e}u]), vec4(SCALE), vec4(-reference));
-      }
-    }
-    if (first + KEYS > seen_by_all) {
-      @unroll(w, PAIRS) {
-        @unroll(e, 2) {
-          score_{w}_{e} = select(vec4(LOWEST), score_{w}_{e}, vec4(my_first + first + {w}u * 8u + {e}u * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(seen));
+      @unroll(r, ROW_TILES) {
+        @unroll(t, KEY_STEPS) {
+          let products_at_{r}_{t} = SCORES_AT + (my_tile + {r}u * 16u) * SCORE_STRIDE + (part * KEY_STEPS + {t}u) * 4u;
+          subgroupMatrixStore<row_major>(&memory.tiles, products_at_{r}_{t}, product_{r}_{t}, SCORE_STRIDE);
         }
       }
-    }
-    @fill(leave_out)
-    @unroll(w, PAIRS) {
-      @unroll(e, 2) {
-        highest = max(highest, max(max(score_{w}_{e}.x, score_{w}_{e}.y), max(score_{w}_{e}.z, score_{w}_{e}.w)));
-      }
-    }
-    @unroll(w, PAIRS) {
-      @unroll(e, 2) {
-        let weights_{w}_{e} = exp2(score_{w}_{e});
-        added += (weights_{w}_{e}.x + weights_{w}_{e}.y) + (weights_{w}_{e}.z + weights_{w}_{e}.w);
-      }
-      memory.tiles[weights_at + {w}u] = packed(weights_{w}_0, weights_{w}_1);
-    }
-    @fill(begins)
-    if (begins || highest > MARGIN) {
-      memory.grown = 1u;
-    }
-    if (workgroupUniformLoad(&memory.grown) != 0u) {
-      @fill(reference_shift)
-      @unroll(w, PAIRS) {
-        @unroll(e, 2) {
-          let moved_{w}_{e} = exp2(score_{w}_{e} - vec4(shift));
-          added += (moved_{w}_{e}.x + moved_{w}_{e}.y) + (moved_{w}_{e}.z + moved_{w}_{e}.w);
+      @unroll(i, VALUE_LOADS) {
+        if (VALUE_EIGHTS % SPAN == 0u || {i}u * SPAN + my_eight < VALUE_EIGHTS) {
+          memory.tiles[value_to + {i}u * SPAN] = value_{i};
         }
-        memory.tiles[weights_at + {w}u] = packed(moved_{w}_0, moved_{w}_1);
       }
       workgroupBarrier();
-      if (first > 0u) {
-        @unroll(r, ROW_TILES) {
-          @unroll(c, COLUMN_STEPS) {
-            subgroupMatrixStore<row_major>(&memory.tiles, scratch, sums_{r}_{c}, 4u);
-            workgroupBarrier();
-            for (var j = lane; j < 64u; j += 32u) {
-              let four = bitcast<vec4<f32>>(memory.tiles[scratch + j]);
-              memory.tiles[scratch + j] = bitcast<vec4<u32>>(four * memory.factors[my_tile + {r}u * 16u + j / 4u]);
-            }
-            workgroupBarrier();
-            sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
-            workgroupBarrier();
+
+      // In powers of two. All scores are read before a weight is stored: what is read after a store waits for it (bench/NOTES.md).
+      highest = LOWEST;
+      added = 0.0;
+      @unroll(w, PAIRS) {
+        @unroll(e, 2) {
+          score_{w}_{e} = fma(bitcast<vec4<f32>>(memory.tiles[scores_at + {w}u * 2u + {e}u]), vec4(SCALE), vec4(-reference));
+        }
+      }
+      if (first + KEYS > seen_by_all) {
+        @unroll(w, PAIRS) {
+          @unroll(e, 2) {
+            score_{w}_{e} = select(vec4(LOWEST), score_{w}_{e}, vec4(my_first + first + {w}u * 8u + {e}u * 4u) + vec4(0u, 1u, 2u, 3u) < vec4(seen));
           }
         }
       }
-      if (thread == 0u) {
-        memory.grown = 0u;
+      @fill(leave_out)
+      @unroll(w, PAIRS) {
+        @unroll(e, 2) {
+          highest = max(highest, max(max(score_{w}_{e}.x, score_{w}_{e}.y), max(score_{w}_{e}.z, score_{w}_{e}.w)));
+        }
       }
+      @unroll(w, PAIRS) {
+        @unroll(e, 2) {
+          let weights_{w}_{e} = exp2(score_{w}_{e});
+          added += (weights_{w}_{e}.x + weights_{w}_{e}.y) + (weights_{w}_{e}.z + weights_{w}_{e}.w);
+        }
+        memory.tiles[weights_at + {w}u] = packed(weights_{w}_0, weights_{w}_1);
+      }
+      @fill(begins)
+      if (begins || highest > MARGIN) {
+        memory.grown = 1u;
+      }
+      if (workgroupUniformLoad(&memory.grown) != 0u) {
+        break;
+      }
+      total += added;
+@fill(sums)
+      first += KEYS;
+    }
+    if (first >= count) {
+      break;
+    }
+    @fill(reference_shift)
+    @unroll(w, PAIRS) {
+      @unroll(e, 2) {
+        let moved_{w}_{e} = exp2(score_{w}_{e} - vec4(shift));
+        added += (moved_{w}_{e}.x + moved_{w}_{e}.y) + (moved_{w}_{e}.z + moved_{w}_{e}.w);
+      }
+      memory.tiles[weights_at + {w}u] = packed(moved_{w}_0, moved_{w}_1);
+    }
+    workgroupBarrier();
+    if (first > 0u) {
+      @unroll(r, ROW_TILES) {
+        @unroll(c, COLUMN_STEPS) {
+          subgroupMatrixStore<row_major>(&memory.tiles, scratch, sums_{r}_{c}, 4u);
+          workgroupBarrier();
+          for (var j = lane; j < 64u; j += 32u) {
+            let four = bitcast<vec4<f32>>(memory.tiles[scratch + j]);
+            memory.tiles[scratch + j] = bitcast<vec4<u32>>(four * memory.factors[my_tile + {r}u * 16u + j / 4u]);
+          }
+          workgroupBarrier();
+          sums_{r}_{c} = subgroupMatrixLoad<Sums, row_major>(&memory.tiles, scratch, 4u);
+          workgroupBarrier();
+        }
+      }
+    }
+    if (thread == 0u) {
+      memory.grown = 0u;
     }
     total += added;
     @fill(begun)
-
-    @fill(store_keys)
-    @unroll(t, KEY_TILES) {
-      @unroll(r, ROW_TILES) {
-        let weights_of_{r}_{t} = subgroupMatrixLoad<Left, row_major>(
-          &memory.tiles, WEIGHTS_AT + (my_tile + {r}u * 16u) * WEIGHT_STRIDE + {t}u * TILE_WEIGHTS, WEIGHT_STRIDE);
-      }
-    }
-    // The next values, and the keys behind the next, are under way meanwhile: all are asked for at once, since whoever waits for one waits for all. Behind the
-    // last tile, its last key again.
-    let value_key = min(split_key + first + KEYS + my_key, last);
-    let next_key = min(split_key + first + 2u * KEYS + my_key, last);
-    @unroll(i, VALUE_LOADS) {
-      value_{i} = values[(value_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
-    }
-    @unroll(i, NOPE_LOADS) {
-      nope_{i} = keys[(next_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
-    }
-    @unroll(i, ROPE_LOADS) {
-      rope_{i} = rope_keys[next_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
-    }
-    @fill(ask)
-    @unroll(t, KEY_TILES) {
-      @unroll(c, COLUMN_STEPS) {
-        {
-          let columns = subgroupMatrixLoad<Right, row_major>(&memory.tiles, VALUES_AT + {t}u * 16u * VALUE_STRIDE + ({c}u * PARTS + part) * 2u, VALUE_STRIDE);
-          @unroll(r, ROW_TILES) {
-            sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_of_{r}_{t}, columns, sums_{r}_{c});
-          }
-        }
-      }
-    }
-    workgroupBarrier();
+@fill(sums)
+    first += KEYS;
   }
 
   for (var distance = 1u; distance < LANES; distance *= 2u) {
@@ -307,3 +295,36 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
       memory.tiles[rope_to + {i}u * SPAN] = rope_{i};
     }
   }
+@section(sums)
+@fill(store_keys)
+  @unroll(t, KEY_TILES) {
+    @unroll(r, ROW_TILES) {
+      let weights_of_{r}_{t} = subgroupMatrixLoad<Left, row_major>(
+        &memory.tiles, WEIGHTS_AT + (my_tile + {r}u * 16u) * WEIGHT_STRIDE + {t}u * TILE_WEIGHTS, WEIGHT_STRIDE);
+    }
+  }
+  // The next values, and the keys behind the next, are under way meanwhile: all are asked for at once, since whoever waits for one waits for all. Behind the
+  // last tile, its last key again.
+  let value_key = min(split_key + first + KEYS + my_key, last);
+  let next_key = min(split_key + first + 2u * KEYS + my_key, last);
+  @unroll(i, VALUE_LOADS) {
+    value_{i} = values[(value_key * HEADS + head) * VALUE_EIGHTS + eight({i}u * SPAN + my_eight, VALUE_EIGHTS)];
+  }
+  @unroll(i, NOPE_LOADS) {
+    nope_{i} = keys[(next_key * HEADS + head) * NOPE_EIGHTS + eight({i}u * SPAN + my_eight, NOPE_EIGHTS)];
+  }
+  @unroll(i, ROPE_LOADS) {
+    rope_{i} = rope_keys[next_key * ROPE_EIGHTS + eight({i}u * SPAN + my_eight, ROPE_EIGHTS)];
+  }
+@fill(ask)
+  @unroll(t, KEY_TILES) {
+    @unroll(c, COLUMN_STEPS) {
+      {
+        let columns = subgroupMatrixLoad<Right, row_major>(&memory.tiles, VALUES_AT + {t}u * 16u * VALUE_STRIDE + ({c}u * PARTS + part) * 2u, VALUE_STRIDE);
+        @unroll(r, ROW_TILES) {
+          sums_{r}_{c} = subgroupMatrixMultiplyAccumulate(weights_of_{r}_{t}, columns, sums_{r}_{c});
+        }
+      }
+    }
+  }
+  workgroupBarrier();

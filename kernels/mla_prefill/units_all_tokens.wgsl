@@ -5,7 +5,7 @@
 @section(leave_out)
 @section(begins)
 // A query that sees any of the split sees the first of its first tile.
-let begins = first == 0u;
+begins = first == 0u;
 @section(begun)
 @section(own_reference)
 let own_reference = reference;

@@ -42,7 +42,7 @@ fn attends_to(bits: u32, at: u32) -> vec4<bool> {
     for (var distance = 1u; distance < LANES; distance *= 2u) {
       highest = max(highest, subgroupShuffleXor(highest, distance));
     }
-    let begins = !begun && highest > NOTHING;
+    begins = !begun && highest > NOTHING;
 @section(begun)
     begun = begun || begins;
 @section(own_reference)

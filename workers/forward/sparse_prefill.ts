@@ -20,7 +20,7 @@ import type { AttentionWeights } from "./weights.ts";
  * Tokens of context, in multiples of those that are chosen, from which on rows attend so, by the tiles of heads that share what is read of a latent: by then that takes
  * less time than to attend to all and mask most (bench/NOTES.md). A position's bits hang on it, so that it depends on nothing of the step.
  */
-const FROM_TIMES: Readonly<Record<number, number>> = { 4: 3, 2: 4, 1: 8 };
+const FROM_TIMES: Readonly<Record<number, number>> = { 4: 3, 2: 4, 1: 6 };
 /** Rows at a time: enough to keep a large GPU busy. */
 const MOST_ROWS = 512;
 
