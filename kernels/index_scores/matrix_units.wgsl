@@ -1,14 +1,6 @@
 // Scores of cached keys with one row's queries on matrix units, TOKENS keys at a time. A subgroup multiplies all keys of a tile with the queries of its part of the heads,
 // which it keeps; products go where the keys were, and each thread sums what is positive of some keys' products, of some heads. Most indexers need one subgroup alone: then
 // barriers cost next to nothing, and each subgroup of a processor is at something else.
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>; // [row, head]
-// Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
-@group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> tables: array<u32>;
-@group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
-@group(0) @binding(6) var<storage, read_write> scores: array<f32>; // [row of this run, position]
-
 @fill(layout)
 var<workgroup> tiles: array<vec4<u32>, TILES>; // keys and products; before the first tile, queries of 16 heads of each part
 var<workgroup> parts: array<f32, SUBGROUPS * TOKENS>; // [subgroup, key]

@@ -1,13 +1,5 @@
 // Scores of cached keys with the queries of ROWS rows of one sequence, which share each tile of TOKENS keys, on matrix units. A subgroup has a row: it keeps the queries of
 // all heads. Beside the products of a tile it sums what is positive of those of the tile before.
-@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
-@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>; // [row, head]
-// Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
-@group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
-@group(0) @binding(4) var<storage, read> tables: array<u32>;
-@group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
-@group(0) @binding(6) var<storage, read_write> scores: array<f32>; // [row of this run, position]
-
 @fill(layout)
 const THREADS = ROWS * 32u;
 const OWN = max(TOKENS * PRODUCT_STRIDE, 16u * KEY_STRIDE);

@@ -1,6 +1,14 @@
 What both shaders for matrix units have in common. Products are [key, head]: a key's four threads or eight read whole stretches of them, and rows that are stored together
 lie in different banks.
 @section(layout)
+@group(0) @binding(1) var<storage, read> q: array<vec4<f32>>; // [row, head, column]
+@group(0) @binding(2) var<storage, read> weights: array<vec4<f32>>; // [row, head]
+// Never written: what is read ahead would else be read where it is first used. Eight values in f16 each, or sixteen bytes.
+@group(0) @binding(3) var<storage, read_write> cache: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> tables: array<u32>;
+@group(0) @binding(5) var<storage, read> step: array<vec4<u32>>; // token, position, slot, table
+@group(0) @binding(6) var<storage, read_write> scores: array<f32>; // [row of this run, position]
+
 alias Left = subgroup_matrix_left<f16, 16, 16>;
 alias Right = subgroup_matrix_right<f16, 16, 16>;
 alias Sums = subgroup_matrix_result<f32, 16, 16>;

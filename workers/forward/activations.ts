@@ -10,7 +10,7 @@ import { partialWidth } from "../../kernels/latent_decode/splits.ts";
 import type { CacheConfig } from "../../kernels/latent_cache/layout.ts";
 import { type MoePlan, planOf, plansFor } from "../../kernels/moe_plan/layout.ts";
 import { createSparseActivations, type SparseActivations } from "./sparse_activations.ts";
-import type { SparsePrefillWay } from "./sparse_prefill.ts";
+import type { SparsePrefillWay } from "./sparse_way.ts";
 
 /** Largest sizes of a step. */
 export interface StepLimits {

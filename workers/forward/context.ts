@@ -15,7 +15,7 @@ import type { Activations, StepLimits } from "./activations.ts";
 import type { KeptHidden } from "./kept_hidden.ts";
 import type { CachedSequence, LatentCache } from "./latent_cache.ts";
 import type { Phase } from "./linear_binding.ts";
-import type { SparsePrefillWay } from "./sparse_prefill.ts";
+import type { SparsePrefillWay } from "./sparse_way.ts";
 import type { StepClock } from "./step_clock.ts";
 import type { LatentShape } from "./weights.ts";
 

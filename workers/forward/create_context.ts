@@ -25,7 +25,7 @@ import { attendsInHalves } from "./prefill_attention.ts";
 import type { ModelContext } from "./context.ts";
 import { KeptHidden } from "./kept_hidden.ts";
 import { chosenRoom } from "./sparse_activations.ts";
-import { sparsePrefillWay } from "./sparse_prefill.ts";
+import { sparsePrefillWay } from "./sparse_way.ts";
 import { type CachePurpose, LatentCache, type LatentCacheOptions } from "./latent_cache.ts";
 import { StepClock } from "./step_clock.ts";
 import type { ModelWeights } from "./weights.ts";

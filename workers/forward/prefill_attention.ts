@@ -19,7 +19,8 @@ import type { CachedLayer, ModelContext, Step } from "./context.ts";
 import type { CachedSequence } from "./latent_cache.ts";
 import { Linear, takesHalves, unstacked } from "./linear.ts";
 import type { LinearContext } from "./linear_binding.ts";
-import { denseRows, SparsePrefill } from "./sparse_prefill.ts";
+import { SparsePrefill } from "./sparse_prefill.ts";
+import { denseRows } from "./sparse_way.ts";
 import type { AttentionWeights, DeviceMatrix } from "./weights.ts";
 
 /** Expands a window of latents to keys and values. */

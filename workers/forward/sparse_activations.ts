@@ -10,7 +10,7 @@ import { roundUp } from "../../core/numeric.ts";
 import { chosenBits } from "../../kernels/choose_tokens/choose_tokens.ts";
 import type { Device, DeviceBuffer } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWidth } from "../../kernels/latent_cache/layout.ts";
-import type { SparsePrefillWay } from "./sparse_prefill.ts";
+import type { SparsePrefillWay } from "./sparse_way.ts";
 
 /** Rows that are scored at a time: enough to keep a device busy. And most bytes of their scores, unless those of one row are more. */
 const SCORE_ROWS = 128;
