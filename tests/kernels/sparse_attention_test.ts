@@ -167,13 +167,19 @@ describeOnDevices("sparse attention", (kind) => {
         const tables = Uint32Array.from({ length: 69 }, (_, block) => (block * 7 + 9) % 71);
         const step = Uint32Array.from([0, 0, 0, 0, ...lengths.flatMap((length) => [0, length - 1, 0, 1])]);
         const expected = lengths.map((length, row) => best(scores.subarray(row * positions, row * positions + length), topTokens));
-        const run = async (gives: "slots" | "bits", stride: number) => {
-          const config = { positions, tableWords: tables.length, topTokens, stride, gives, workgroup };
+        const run = async (gives: "slots" | "bits", stride: number, contexts?: readonly [number, number]) => {
+          const config = { positions, tableWords: tables.length, topTokens, stride, gives, workgroup, contexts };
           const inputs = { scores, tables, step, chosen: { poison: (rows + 1) * stride } };
           return (await runKernel(device, chooseTokens, config, inputs, { rows, first_row: 1 })).chosen.u32;
         };
         const slots = await run("slots", 64);
         const bits = await run("bits", chosenBits(positions));
+        // Of these lengths only, others being left alone.
+        const some = await run("slots", 64, [69, 2049]);
+        lengths.forEach((length, row) => {
+          const own = length >= 69 && length < 2049 ? slots.subarray((row + 1) * 64, (row + 2) * 64) : new Array(64).fill(0x7fc0dead);
+          assertEquals([...some.subarray((row + 1) * 64, (row + 2) * 64)], [...own], `${name}, ${topTokens} of ${length}, or left alone`);
+        });
         lengths.forEach((length, row) => {
           const at = expected[row].map((position) => slotIn(tables.subarray(1), position));
           const filled = [...at, ...new Array(64 - at.length).fill(0x7fc0dead)];
