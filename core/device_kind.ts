@@ -28,6 +28,8 @@ export interface DeviceTuning {
   readonly threads?: number;
   /** Whether `wasm` may round a · b + c once; as the processor can if absent. */
   readonly fma?: boolean;
+  /** Whether V8 was started with what makes `wasm` quicker (core/wide_kernels.ts), or may be; a device is told. */
+  readonly wide?: boolean;
 }
 
 /** Whether a device is the host's processors and memory. */

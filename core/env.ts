@@ -36,6 +36,10 @@ const TABLE = {
     schema: z.enum(["on", "off"]).optional(),
     help: "off: --device wasm rounds products before it adds them, as every processor can, so that hosts agree to the bit",
   },
+  LATENTMESH_WASM_WIDE: {
+    schema: z.enum(["on", "off"]).optional(),
+    help: "off: workers' processes with --device wasm run V8 as it is, without what makes instructions of eight floats out of two of four",
+  },
   LATENTMESH_TOKEN: {
     schema: z.string().min(LEAST_SECRET).optional(),
     help: `secret of the cluster, for a worker that joins (at least ${LEAST_SECRET} characters)`,
@@ -129,10 +133,12 @@ export function readEnv<N extends EnvName>(name: N, get: (name: string) => strin
 /** How devices are to be used, as far as the environment says. @throws {LatentmeshError} `invalid_config` */
 export function readTuning(get: (name: string) => string | undefined): DeviceTuning {
   const fma = readEnv("LATENTMESH_WASM_FMA", get);
+  const wide = readEnv("LATENTMESH_WASM_WIDE", get);
   return {
     times: readEnv("LATENTMESH_DEVICE_TIMES", get) === "1",
     threads: readEnv("LATENTMESH_THREADS", get),
     fma: fma === undefined || fma === "on" ? undefined : false,
+    ...(wide === "off" ? { wide: false } : {}),
   };
 }
 

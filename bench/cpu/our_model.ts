@@ -24,6 +24,8 @@ export interface OurOptions {
   readonly context: number;
   /** Sequences of a step at most. */
   readonly sequences?: number;
+  /** Whether V8 was started with `wideFlags` (core/wide_kernels.ts). */
+  readonly wide?: boolean;
 }
 
 type Sequence = Step["rows"][number]["sequence"];
@@ -38,8 +40,8 @@ export class OurModel {
     this.#model = model;
   }
 
-  static async load(files: ModelFiles, { weights: policy, threads, context, sequences = 1 }: OurOptions): Promise<OurModel> {
-    const device = await openBenchDevice("wasm", { threads });
+  static async load(files: ModelFiles, { weights: policy, threads, context, sequences = 1, wide }: OurOptions): Promise<OurModel> {
+    const device = await openBenchDevice("wasm", { threads, wide });
     const spec = parseModelConfig((await files.text("config.json"))!, files.name);
     const weights = await loadWeights(device, await Checkpoint.open(files), spec, { weights: policy });
     const { kind, limits: { maxBindingBytes } } = device;

@@ -3,9 +3,10 @@
  *
  * @module
  */
-import { type DeviceChoice, isHostChoice } from "../../core/device_kind.ts";
+import { type DeviceChoice, type DeviceTuning, isHostChoice } from "../../core/device_kind.ts";
 import { LatentmeshError } from "../../core/errors.ts";
 import { isSynthetic } from "../../core/model/synthetic/name.ts";
+import { wideFlags } from "../../core/wide_kernels.ts";
 import { STARTED_LINE } from "../../core/wire/protocol.ts";
 import { guardProcess } from "./guardian.ts";
 import { nvidiaNodes, pciAddresses } from "./host_gpus.ts";
@@ -41,6 +42,7 @@ export interface SpawnOptions {
     readonly model: string;
     readonly basis?: string;
     readonly dawn?: string;
+    readonly tuning?: DeviceTuning;
   };
   /** Directory of the sockets. */
   readonly directory: string;
@@ -88,7 +90,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
     lines.push(line);
     if (lines.length > LAST_LINES) lines.shift();
   });
-  void giveBootstrap(child.stdin, options.bootstrap);
+  void giveBootstrap(child.stdin, { ...options.bootstrap, tuning: { ...options.bootstrap.tuning, wide: v8FlagsOf(options.bootstrap).length > 0 } });
   return {
     ended: Promise.all([child.status, reading]).then(([{ code }]) => ({
       code,
@@ -106,8 +108,14 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
   };
 }
 
+/** What V8 is started with, unless somebody does not want that. */
+function v8FlagsOf({ device, tuning }: SpawnOptions["bootstrap"]): readonly string[] {
+  return (isHostChoice(device) || device === "auto") && tuning?.wide !== false ? wideFlags() : [];
+}
+
 function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
   const { model, basis, dawn } = bootstrap;
+  const flags = v8FlagsOf(bootstrap);
   const read = [...(isSynthetic(model) ? [] : readablePaths(model)), directory, ...(basis === undefined ? [] : [basis]), ...codeOf(entry)];
   const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets];
   // Dawn is native code that reads what it likes; only those who ask for it run it.
@@ -117,6 +125,7 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     "run",
     "--quiet",
     "--no-prompt",
+    ...(flags.length === 0 ? [] : [`--v8-flags=${flags.join()}`]),
     ...configArguments(entry),
     dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
     `--allow-write=${directory}`,

@@ -58,6 +58,8 @@ export interface WasmBinding<B extends string, P extends string> {
   readonly views: Readonly<Record<B, HostBuffer>>;
   readonly most: Params<P>;
   readonly byteDots: ByteDots;
+  /** Whether V8 makes one instruction of two vectors beside each other (core/wide_kernels.ts), which changes no bit. */
+  readonly wide: boolean;
   /** Memory of its own, for as long as the device lives. */
   allocate(words: number): WasmArguments;
   /** Memory for as long as one run takes: others of the device have theirs in the same place, one after the other. */

@@ -3,16 +3,31 @@ import { madd } from "../device/wasm/madd";
 import { constant, eight, fewOfEight, highQuad, loadFew, lowQuad, sumsOf } from "../device/wasm/simd";
 import { Batch, Linear } from "./linear";
 
-// Inputs that were copied, one after the other, and what sums of each row are multiplied by.
+// At the beginning of scratch: inputs that were copied, and what sums of each row are multiplied by.
 // @ts-ignore: decorator
 @unmanaged
 export class Copies {
+  // Of which batch they are, 0 at the beginning of a job (pool.as), and by which scales, 0: by none.
+  batch: usize;
+  scales: usize;
   inputs: usize;
   bytes: u32;
   factor0: f32;
   factor1: f32;
   factor2: f32;
   factor3: f32;
+}
+
+// Where sums are laid aside, and where rows as f32 lie in scratch; copies of inputs come behind those.
+// @ts-ignore: decorator
+@inline
+export const SUMS: usize = 64, ROWS: usize = 320;
+
+// Where inputs are copied to.
+// @ts-ignore: decorator
+@inline
+export function inputsIn(all: Linear, scratch: usize): usize {
+  return scratch + ROWS + (widenedBytes(all) << 2) + 48;
 }
 
 // Rows as f32, one after the other.

@@ -1,9 +1,9 @@
 // Linear layers in fp8. Inputs are multiplied by the scales of the columns they meet, so that weights need not be: copies of them serve all rows that have these scales,
 // which is a block of 128 of most checkpoints. Where a row has one scale for all columns, its sums are multiplied by it.
-import { loadFew } from "../device/wasm/simd";
-import { Copies, multiplyFew, multiplyWidened, itemOf, widen, widenedBytes } from "./floats";
+import { Copies, inputsIn, multiplyFew, multiplyWidened, itemOf, ROWS, widen, widenedBytes } from "./floats";
 import { Batch, Linear, WORTH_WIDENING } from "./linear";
 import { apartOf, firstOf, rowsOf } from "./row_order";
+import { copyBeside, copyInput, multiplyBeside, SOME, widenBeside } from "./wide";
 
 // Weights are widened with an exponent that is too low by 120: inputs make up for one half, sums for the other, so that neither becomes infinite or too small.
 // @ts-ignore: decorator
@@ -21,29 +21,29 @@ export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): 
   const bytes = widenedBytes(all);
   const copies = changetype<Copies>(scratch);
   copies.bytes = bytes;
-  copies.inputs = scratch + 32 + 4 * bytes;
-  // What the copies were made of: a batch, and scales, if they are in the copies.
-  let copied: usize = 0, by: usize = 0;
+  copies.inputs = inputsIn(all, scratch);
   for (let piece = first; piece < end; piece++) {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
     const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), over = rowsOf(all, row, apart, 2);
-    const step = apart * all.scaleRowBytes;
+    const step = apart * all.scaleRowBytes, beside = all.wide && batch.count >= SOME;
     for (let r: u32 = 0; r < over;) {
       const at = batch.firstRow + row + r * apart;
       const scales = all.scales + at * all.scaleRowBytes;
       const weights = all.weights + at * all.rowBytes;
       let rows: u32 = 4;
       // Most rows have the scales of those before them.
-      if (changetype<usize>(batch) != copied || by == 0 || over - r < 4 || !haveAll(scales, step, by, groups)) {
+      if (changetype<usize>(batch) != copies.batch || copies.scales == 0 || over - r < 4 || !haveAll(scales, step, copies.scales, groups)) {
         // Whether scales are in the copies, or in the sums.
         const large = isLarge(scales, groups), inCopies = groups > 1 || large;
         rows = 1;
         while (r + rows < over && (inCopies ? isSame(scales, scales + rows * step, groups) : !isLarge(scales + rows * step, groups))) rows++;
-        if (changetype<usize>(batch) != copied || (inCopies ? by == 0 || !isSame(scales, by, groups) : by != 0)) {
-          copied = changetype<usize>(batch);
-          by = inCopies ? scales : 0;
-          for (let i: u32 = 0; i < batch.count; i++) {
-            copy(all, all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes, by, large ? 1 : HALF, copies.inputs + i * bytes);
+        if (changetype<usize>(batch) != copies.batch || (inCopies ? copies.scales == 0 || !isSame(scales, copies.scales, groups) : copies.scales != 0)) {
+          copies.batch = changetype<usize>(batch);
+          copies.scales = inCopies ? scales : 0;
+          const factor: f32 = large ? 1 : HALF;
+          if (beside) copyBeside(all, batch, copies.scales, factor, copies.inputs);
+          for (let i: u32 = 0; !beside && i < batch.count; i++) {
+            copyInput(all, all.x + itemOf(batch, i) / all.itemsPerInput * all.inputBytes, copies.scales, factor, copies.inputs + i * bytes, 16);
           }
         }
         for (let f: u32 = 0; f < 4; f++) {
@@ -51,10 +51,13 @@ export function piecesOfFp8(all: Linear, first: u32, end: u32, scratch: usize): 
           store<f32>(scratch + offsetof<Copies>("factor0") + (f << 2), factor);
         }
       }
-      if (batch.count < WORTH_WIDENING) multiplyFew<u8>(all, batch, row + r * apart, apart, rows, weights, scratch);
+      if (beside) {
+        widenBeside<u8>(all, rows, weights, apart * all.rowBytes, scratch + ROWS);
+        multiplyBeside(all, batch, row + r * apart, apart, rows, scratch + ROWS, bytes, true, scratch);
+      } else if (batch.count < WORTH_WIDENING) multiplyFew<u8>(all, batch, row + r * apart, apart, rows, weights, scratch);
       else {
-        widen<u8>(all, rows, weights, apart * all.rowBytes, scratch + 32);
-        multiplyWidened(all, batch, row + r * apart, apart, rows, scratch + 32, scratch);
+        widen<u8>(all, rows, weights, apart * all.rowBytes, scratch + ROWS);
+        multiplyWidened(all, batch, row + r * apart, apart, rows, scratch + ROWS, scratch);
       }
       r += rows;
     }
@@ -81,16 +84,4 @@ function isLarge(scales: usize, groups: u32): bool {
 function isSame(scales: usize, others: usize, groups: u32): bool {
   for (let g: u32 = 0; g < groups; g++) if (load<u32>(scales + (g << 2)) != load<u32>(others + (g << 2))) return false;
   return true;
-}
-
-// An input by scales, if there are any; zeros behind the last column.
-function copy(all: Linear, x: usize, scales: usize, half: f32, to: usize): void {
-  const columns = all.columns, group = scales ? all.group : columns;
-  for (let k: u32 = 0, g: u32 = 0; k < columns; g++) {
-    const by = f32x4.splat(scales ? load<f32>(scales + (g << 2)) * half : half);
-    const end = min(k + group, columns);
-    for (; k + 4 <= end; k += 4) v128.store(to + (k << 2), f32x4.mul(v128.load(x + (k << 2)), by));
-    if (k < end) v128.store(to + (k << 2), f32x4.mul(loadFew(x + (k << 2), end - k), by));
-    k = end;
-  }
 }

@@ -2,9 +2,10 @@
 import { madd } from "../device/wasm/madd";
 import { constant, loadFew, sumsOf } from "../device/wasm/simd";
 import { floatZero, hasFloatZeros, int4Scale, int4Zero } from "../device/wasm/int4";
-import { itemOf, multiplyWidened, put, widenedBytes } from "./floats";
-import { Batch, Linear } from "./linear";
+import { itemOf, multiplyWidened, put, ROWS, widenedBytes } from "./floats";
+import { Batch, copyOnce, Linear } from "./linear";
 import { apartOf, firstOf, rowsOf } from "./row_order";
+import { multiplyBeside } from "./wide";
 
 // @ts-ignore: decorator
 @unmanaged
@@ -42,9 +43,12 @@ export function linearInt4(args: usize, first: u32, end: u32, scratch: usize): v
     }
     for (let r: u32 = 0; r < rows; r++) {
       const from = at + r * apart;
-      widen(all, all.weights + from * all.rowBytes, all.scales + from * all.scaleRowBytes, scratch + r * stride);
+      widen(all, all.weights + from * all.rowBytes, all.scales + from * all.scaleRowBytes, scratch + ROWS + r * stride);
     }
-    multiplyWidened(all, batch, row, apart, rows, scratch, 0);
+    if (all.wide) {
+      copyOnce(all, batch, scratch);
+      multiplyBeside(all, batch, row, apart, rows, scratch + ROWS, stride, false, scratch);
+    } else multiplyWidened(all, batch, row, apart, rows, scratch + ROWS, 0);
   }
 }
 

@@ -1,8 +1,9 @@
 // Linear layers whose weights are floats. Every output is one sum of four lanes over the columns in order, whatever else is computed beside it, so that it does not
 // depend on how many items or threads there are.
 import { exp4, loadFew, storeFew } from "../device/wasm/simd";
-import { multiplyFew, multiplyWidened, widen } from "./floats";
+import { Copies, inputsIn, multiplyFew, multiplyWidened, ROWS, widen, widenedBytes } from "./floats";
 import { piecesOfFp8 } from "./fp8";
+import { copyBeside, multiplyBeside, SOME, widenBeside } from "./wide";
 import { apartOf, firstOf, rowsOf } from "./row_order";
 
 // @ts-ignore: decorator
@@ -28,6 +29,8 @@ export class Linear {
   blockShift: u32;
   // The power of two of the rows of a piece, where there is a choice.
   pieceShift: u32;
+  // Whether two vectors beside each other are one instruction, see wide.as.
+  wide: u32;
 }
 
 // Items that one matrix multiplies: of a list, or every step-th.
@@ -61,12 +64,28 @@ function pieces<T>(all: Linear, first: u32, end: u32, scratch: usize): void {
     const batch = changetype<Batch>(all.batches + piece / fours * offsetof<Batch>());
     const row = firstOf(all, piece % fours, 2), apart = apartOf(all, row, 2), rows = rowsOf(all, row, apart, 2);
     const weights = all.weights + (batch.firstRow + row) * all.rowBytes;
-    if (isFloat<T>() || batch.count < WORTH_WIDENING) multiplyFew<T>(all, batch, row, apart, rows, weights, 0);
+    if (all.wide && batch.count >= SOME) {
+      copyOnce(all, batch, scratch);
+      if (isFloat<T>()) multiplyBeside(all, batch, row, apart, rows, weights, apart * all.rowBytes, false, scratch);
+      else {
+        widenBeside<T>(all, rows, weights, apart * all.rowBytes, scratch + ROWS);
+        multiplyBeside(all, batch, row, apart, rows, scratch + ROWS, widenedBytes(all), false, scratch);
+      }
+    } else if (isFloat<T>() || batch.count < WORTH_WIDENING) multiplyFew<T>(all, batch, row, apart, rows, weights, 0);
     else {
-      widen<T>(all, rows, weights, apart * all.rowBytes, scratch);
-      multiplyWidened(all, batch, row, apart, rows, scratch, 0);
+      widen<T>(all, rows, weights, apart * all.rowBytes, scratch + ROWS);
+      multiplyWidened(all, batch, row, apart, rows, scratch + ROWS, 0);
     }
   }
+}
+
+// Sees to it that the inputs of a batch are copied.
+export function copyOnce(all: Linear, batch: Batch, scratch: usize): void {
+  const copies = changetype<Copies>(scratch);
+  if (copies.batch == changetype<usize>(batch)) return;
+  copies.batch = changetype<usize>(batch);
+  copies.inputs = inputsIn(all, scratch);
+  copyBeside(all, batch, 0, 1, copies.inputs);
 }
 
 // @ts-ignore: decorator

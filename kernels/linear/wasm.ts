@@ -25,6 +25,8 @@ const INPUTS_AT_ONCE = 1 << 18;
 const LEAST_ITEMS = 8;
 /** Columns whose split inputs lie together, and their bytes (kernels/linear/dot_int4.as). */
 const [SPLIT_COLUMNS, SPLIT_BYTES] = [32, 128];
+/** Bytes before rows as f32 (kernels/linear/floats.as). */
+const WORK_BYTES = 320;
 /** Words of a batch. */
 const BATCH_WORDS = 5;
 
@@ -53,6 +55,11 @@ export function wasmReads({ format, group }: MatrixLayout): boolean {
   return WASM_FORMATS.includes(format) && group % 16 === 0;
 }
 
+/** Bytes that products of floats work with: rows as f32, of which what is widened sixteen at a time ends behind the last column, and inputs in whole fours. */
+function floatScratch(columns: number, items: number): number {
+  return WORK_BYTES + (ROWS + ceilDiv(items, 4) * 4) * ceilDiv(columns, 4) * 16 + 48;
+}
+
 /**
  * Products of every row of x with every row of weights, both of f32 and one row after the other: y[row, output] = Σ_k x[row, k] · weights[output, k], where rows of y
  * may be longer. Of columns that are whole fours.
@@ -60,13 +67,13 @@ export function wasmReads({ format, group }: MatrixLayout): boolean {
  * @returns what runs it with as many rows of each, and floats of a row of y
  */
 export function productsOf<B extends string, P extends string>(
-  { allocate, reserve, call, most }: Pick<WasmBinding<B, P | "rows">, "allocate" | "reserve" | "call" | "most">,
+  { allocate, reserve, call, most, wide }: Pick<WasmBinding<B, P | "rows">, "allocate" | "reserve" | "call" | "most" | "wide">,
   { weights, x, y, columns }: { readonly weights: number; readonly x: number; readonly y: number; readonly columns: number },
 ): (sizes: { readonly rows: number; readonly outputs: number; readonly stride: number }) => void {
   const bytes = columns * 4;
   const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / bytes));
-  reserve(ROWS * bytes + 48);
-  const args = allocate(19);
+  reserve(floatScratch(columns, Math.min(itemsAtOnce, most.rows)));
+  const args = allocate(20);
   const batches = allocate(ceilDiv(most.rows, itemsAtOnce) * BATCH_WORDS);
   const [format, scaling] = [WASM_FORMATS.indexOf("f32"), WASM_SCALINGS.indexOf("none")];
   args.u32.set([weights, weights, x, y, batches.address, format, columns, bytes, 0, columns, bytes, 1]);
@@ -75,7 +82,7 @@ export function productsOf<B extends string, P extends string>(
     for (let first = 0; first < rows; first += itemsAtOnce) {
       batches.u32.set([0, 0, first, 1, Math.min(itemsAtOnce, rows - first)], count++ * BATCH_WORDS);
     }
-    args.u32.set([stride, 0, 0, outputs, Math.log2(bytes < LONG_ROW ? ROWS : BLOCK), Math.log2(ROWS), scaling], 12);
+    args.u32.set([stride, 0, 0, outputs, Math.log2(bytes < LONG_ROW ? ROWS : BLOCK), Math.log2(ROWS), wide ? 1 : 0, scaling], 12);
     call("linear", args, count * ceilDiv(outputs, ROWS), ROWS * columns * rows / Math.max(1, count));
   };
 }
@@ -110,14 +117,16 @@ export function linearProgram<B extends string, P extends string>(
       : null;
     const { x, inputBytes } = rounding ?? plain;
     const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / inputBytes));
-    // Weights laid out anew with their scales, or as f32, of which what is widened sixteen at a time ends behind the last column; and copies of inputs.
-    const floatBytes = ceilDiv(layout.columns, 4) * 16;
-    const copies = layout.format === "fp8" ? Math.min(itemsAtOnce, most.items) : 0;
-    binding.reserve(rounds ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) : (rows + copies) * floatBytes + 48);
-    const args = binding.allocate(19);
+    // Weights laid out anew with their scales, or floats.
+    const scratch = rounds
+      ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4)
+      : floatScratch(layout.columns, Math.min(itemsAtOnce, most.items));
+    binding.reserve(scratch);
+    const args = binding.allocate(20);
     const batches = binding.allocate(mostBatches(config, most) * BATCH_WORDS);
     args.u32[16] = Math.log2(layout.rowBytes < LONG_ROW ? rows : layout.format === "fp8" ? FP8_BLOCK : BLOCK);
-    args.u32[18] = WASM_SCALINGS.indexOf(layout.scaling);
+    args.u32[18] = binding.wide ? 1 : 0;
+    args.u32[19] = WASM_SCALINGS.indexOf(layout.scaling);
     args.u32.set([
       at.weights,
       at.scales,

@@ -24,7 +24,12 @@ const bootstrapSchema = z.strictObject({
   basis: z.string().optional(),
   device: z.enum(DEVICE_CHOICES),
   dawn: z.string().optional(),
-  tuning: z.strictObject({ times: z.boolean().optional(), threads: z.number().int().positive().optional(), fma: z.boolean().optional() }).optional(),
+  tuning: z.strictObject({
+    times: z.boolean().optional(),
+    threads: z.number().int().positive().optional(),
+    fma: z.boolean().optional(),
+    wide: z.boolean().optional(),
+  }).optional(),
   tls: z.strictObject({ cert: z.string().optional(), key: z.string().optional(), ca: z.string().optional() }).optional(),
 });
 /** What a worker process reads from its standard input. */

@@ -70,8 +70,11 @@ function invoke(kernel: u32, args: usize, first: u32, end: u32, scratch: usize):
   }
 }
 
+// A kernel may keep what it has made for some pieces until the next of the same job: at the beginning of one, the first word of scratch is 0.
+
 // Runs a kernel here, and nowhere else.
 export function runAlone(kernel: u32, args: usize, pieces: u32, scratch: usize): void {
+  store<usize>(scratch, 0);
   invoke(kernel, args, 0, pieces, scratch);
 }
 
@@ -123,6 +126,7 @@ export function serve(jobs: usize, scratch: usize): void {
 function takePart(jobs: usize, job: u32, scratch: usize): void {
   const all = changetype<Jobs>(jobs);
   const kernel = all.kernel, args = all.args, pieces = all.pieces, shares = all.shares;
+  store<usize>(scratch, 0);
   for (;;) {
     const ticket = atomic.load<u64>(jobs, TICKET);
     const first = <u32>ticket;

@@ -23,6 +23,8 @@ export interface WasmOptions {
   readonly threads?: number;
   /** Whether a · b + c is rounded once; as the processor can if absent. */
   readonly fma?: boolean;
+  /** Whether V8 was started with what makes vectors of eight floats (core/wide_kernels.ts), which changes no bit. */
+  readonly wide?: boolean;
   /** How bytes are multiplied, which changes no bit; as the processor can if absent. */
   readonly byteDots?: ByteDots;
 }
@@ -34,12 +36,14 @@ export class WasmDevice extends CpuDevice {
   readonly #memory = new WasmMemory();
   readonly #pool: WasmPool;
   readonly #byteDots: ByteDots;
+  readonly #wide: boolean;
   /** The largest so far; smaller ones before it are still those of whoever was bound to them. */
   readonly #working = new Map<WorkingPart, WasmArguments>();
 
   constructor(options: WasmOptions = {}) {
     const { limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() } = options;
     super(limits, times);
+    this.#wide = options.wide ?? false;
     this.#byteDots = options.byteDots === undefined ? byteDots() : options.byteDots;
     this.#pool = new WasmPool(this.#memory, threads, fma);
     // Not how many threads there are, which changes no bit: ranks of a group on hosts of different sizes go together.
@@ -81,6 +85,7 @@ export class WasmDevice extends CpuDevice {
       views,
       most,
       byteDots: this.#byteDots,
+      wide: this.#wide,
       allocate: (words) => this.#words(words, "arguments"),
       share: (part, words) => {
         const known = this.#working.get(part);

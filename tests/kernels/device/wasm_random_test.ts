@@ -50,7 +50,7 @@ function pick<T>(random: Random, from: readonly T[]): T {
 }
 
 function compiled(random: Random): Compiled {
-  return { module: pick(random, ["fused", "plain"]), byteDots: pick(random, DOTS) };
+  return { module: pick(random, ["fused", "plain"]), byteDots: pick(random, DOTS), wide: pick(random, [false, true]) };
 }
 
 function randomLayout(random: Random, columns: number): MatrixLayout {

@@ -149,6 +149,7 @@ describe("WebAssembly kernels", () => {
         views: {} as never,
         most: { items: 512, first_output: 0, part_outputs: 256, first_matrix: 0, matrices: 4 },
         byteDots: null,
+        wide: false,
         allocate: (count) => (own += count, words(count)),
         share: (_, count) => (shared += count, words(count)),
         reserve() {},
@@ -251,7 +252,7 @@ async function multiply(
   packed: Packed,
   x: Float32Array<ArrayBuffer>,
   shape: Shape,
-  options: Pick<WasmOptions, "fma" | "byteDots"> = {},
+  options: Pick<WasmOptions, "fma" | "byteDots" | "wide"> = {},
 ): Promise<Float32Array> {
   const device = new WasmDevice({ ...options, threads });
   const result = await multiplyOn(device, packed, x, shape);

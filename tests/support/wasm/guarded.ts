@@ -24,6 +24,7 @@ const MODULES = { fused: moduleOf(fused), plain: moduleOf(plain) };
 export interface Compiled {
   readonly module: keyof typeof MODULES;
   readonly byteDots: ByteDots;
+  readonly wide: boolean;
 }
 
 /**
@@ -37,7 +38,7 @@ export function runGuarded<C, B extends string, P extends string>(
   config: C,
   inputs: Readonly<Record<B, ArrayBufferView<ArrayBuffer>>>,
   params: Params<P>,
-  { module, byteDots, most = params }: Compiled & { readonly most?: Params<P> },
+  { module, byteDots, wide, most = params }: Compiled & { readonly most?: Params<P> },
 ): Record<B, Uint8Array<ArrayBuffer>> {
   const memory = new WasmMemory();
   const exports = new WebAssembly.Instance(MODULES[module], { env: { memory: memory.memory } }).exports as unknown as WasmExports;
@@ -73,6 +74,7 @@ export function runGuarded<C, B extends string, P extends string>(
     views: of((i) => bound[i].views),
     most,
     byteDots,
+    wide,
     allocate: (count) => words(count, 0),
     share: (_, count) => words(count, BYTE),
     reserve: (bytes) => void (scratchBytes = Math.max(scratchBytes, bytes)),

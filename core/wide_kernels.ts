@@ -1,0 +1,20 @@
+/**
+ * With what V8 is started where kernels of `wasm` are all that it runs as WebAssembly: a worker's process. It has half the instructions then (bench/NOTES.md).
+ *
+ * `--experimental-wasm-revectorize` makes one instruction of eight floats out of two of four that lie beside each other, where the processor has such. It needs
+ * `--no-wasm-bounds-checks`: Deno leaves every access to be checked by two instructions, between which nothing can be joined. Without them an address beyond the end of
+ * the device's memory ends the process instead of raising an error, and none reaches anything else: addresses have 32 bits, and the device's memory, which can grow to 4 GiB
+ * and is shared, has that much reserved for it from the beginning.
+ *
+ * @module
+ */
+
+/** Versions of V8, without what comes after, whose flags these are: one that does not know a flag does not start. */
+const KNOWN_V8 = /^15\.0\./;
+
+/** The flags; none where they are not known. @param host its V8 and architecture, as Deno has them */
+export function wideFlags(
+  { v8, arch }: { readonly v8: string; readonly arch: string } = { v8: Deno.version.v8, arch: Deno.build.arch },
+): readonly string[] {
+  return KNOWN_V8.test(v8) && arch === "x86_64" ? ["--no-wasm-bounds-checks", "--experimental-wasm-revectorize"] : [];
+}
