@@ -15,7 +15,7 @@ import type { GgufTensorType } from "../core/model/gguf/tensor_types.ts";
 import type { LlamaResult } from "./cpu/llama_child.ts";
 import { KERNEL_FORMATS, timeKernels } from "./cpu/kernels.ts";
 import { OurModel, perSecond } from "./cpu/our_model.ts";
-import { timeEngine, timeServe } from "./cpu/served.ts";
+import { timeEngine, timeServe, timeStreams } from "./cpu/served.ts";
 import { median, printTable } from "./table.ts";
 
 const TINY = new URL("../models/tiny-mla", import.meta.url).pathname;
@@ -23,6 +23,8 @@ const GOLDEN = new URL("../tests/golden/tiny-mla/golden.json", import.meta.url);
 const [CONTEXT, STEPS, RUNS] = [128, 96, 5];
 /** Types of GGUF files that are published most. */
 const GGUF_TYPES = ["Q4_0", "Q4_K", "Q8_0"] as const;
+/** Sequences at once, and steps of them with a large model. */
+const [BATCHES, LARGE_STEPS] = [[1, 4, 16], 12];
 /** Starts of `serve`. */
 const STARTS = 3;
 
@@ -33,7 +35,12 @@ const PARTS = ["kernels", "tiny", "threads", "large", "gguf", "serve", "many"] a
 export async function cpuBench(args: readonly string[]): Promise<void> {
   const { values } = parseArgs({
     args: [...args],
-    options: { only: { type: "string", default: PARTS.join() }, directory: { type: "string" }, experts: { type: "string", default: "8" } },
+    options: {
+      only: { type: "string", default: PARTS.join() },
+      directory: { type: "string" },
+      experts: { type: "string", default: "8" },
+      sizes: { type: "string", default: "tiny" },
+    },
   });
   const only = values.only.split(",");
   const module = llamaModule();
@@ -49,7 +56,10 @@ export async function cpuBench(args: readonly string[]): Promise<void> {
   if (only.includes("large")) await benchLarge(Number(values.experts), side);
   if (only.includes("gguf")) await benchGguf(Number(values.experts), side);
   if (only.includes("serve")) await benchServe();
-  if (only.includes("many")) await benchMany(tiny);
+  if (only.includes("many")) {
+    if (values.sizes === "v2-lite") await benchManyOf(largeModel(Number(values.experts)), { weights: "q4", steps: LARGE_STEPS });
+    else await benchMany(tiny);
+  }
   if (values.directory === undefined) await Deno.remove(directory, { recursive: true });
 }
 
@@ -188,21 +198,34 @@ async function benchServe(): Promise<void> {
   console.log();
 }
 
+/** Of both, what this process computes; and the embedded model as it is used. */
 async function benchMany(files: ModelFiles): Promise<void> {
-  const batches = [1, 4, 16];
-  const rows = [["sequences at once, tokens/s", ...batches.map(String), "16 against 1"]];
-  const line = (name: string, speeds: readonly number[]) =>
-    rows.push([name, ...speeds.map((speed) => speed.toFixed(0)), `${(speeds.at(-1)! / speeds[0]).toFixed(2)} x`]);
+  const rows = await manyRows(files, { weights: "keep", steps: STEPS });
+  for (const [name, time] of [["engine, all cores", () => timeEngine(TINY, BATCHES)], ["serve, all cores", () => timeStreams(BATCHES)]] as const) {
+    const speeds = await time();
+    rows.push(manyRow(name, BATCHES.map((batch) => speeds.get(batch)!)));
+  }
+  printTable(rows);
+}
+
+async function benchManyOf(files: ModelFiles, how: { readonly weights: WeightPolicy; readonly steps: number }): Promise<void> {
+  printTable(await manyRows(files, how));
+}
+
+async function manyRows(files: ModelFiles, { weights, steps }: { readonly weights: WeightPolicy; readonly steps: number }): Promise<string[][]> {
+  const rows = [[`sequences at once, ${files.name.split("/").at(-1)}, tokens/s`, ...BATCHES.map(String), "16 against 1"]];
   for (const threads of [1, 2]) {
-    const model = await OurModel.load(files, { weights: "keep", threads, context: 256, sequences: 16 });
+    const model = await OurModel.load(files, { weights, threads, context: 256, sequences: 16 });
     const speeds: number[] = [];
-    for (const batch of batches) speeds.push(perSecond(batch, await model.timeSteps(CONTEXT, batch, STEPS)));
-    line(`model alone, ${threads} threads`, speeds);
+    for (const batch of BATCHES) speeds.push(perSecond(batch, await model.timeSteps(CONTEXT, batch, steps)));
+    rows.push(manyRow(`model alone, ${threads} threads`, speeds));
     await model.close();
   }
-  const engine = await timeEngine(TINY, batches);
-  line("engine, all cores", batches.map((batch) => engine.get(batch)!));
-  printTable(rows);
+  return rows;
+}
+
+function manyRow(name: string, speeds: readonly number[]): string[] {
+  return [name, ...speeds.map((speed) => speed.toFixed(0)), `${(speeds.at(-1)! / speeds[0]).toFixed(2)} x`];
 }
 
 /** @param tokens that every time is for */

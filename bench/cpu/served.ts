@@ -39,6 +39,32 @@ export async function timeServe(runs: number, flags: readonly string[]): Promise
   return all;
 }
 
+/** Tokens a second of `serve` as it chooses with so many streams at once, the median of three runs after one that warms it up. */
+export async function timeStreams(batches: readonly number[]): Promise<ReadonlyMap<number, number>> {
+  const server = await startServerWith({}, "--speculate", "off");
+  const speeds = new Map<number, number>();
+  for (const batch of batches) {
+    const speed: number[] = [];
+    for (let run = 0; run < 4; run++) {
+      const requests = Array.from(
+        { length: batch },
+        (_, i) => ({ at: 0, prompt: [0, 100 + i, 200, 300], maxTokens: TOKENS, temperature: 1, seed: 16 * run + i }),
+      );
+      const times = (await runLoad({ url: server.url, requests })).map(({ sentAt, tokens, error }) => {
+        if (error !== null) throw new Error(error);
+        return tokens.map(([at, count]) => [sentAt + at, count]);
+      });
+      // While all of them run.
+      const [from, to] = [Math.max(...times.map((all) => all[0][0])), Math.min(...times.map((all) => all.at(-1)![0]))];
+      const tokens = times.flat().reduce((sum, [at, count]) => at > from && at <= to ? sum + count : sum, 0);
+      if (run > 0) speed.push(tokens / (to - from) * 1000);
+    }
+    speeds.set(batch, median(speed));
+  }
+  await server.stop();
+  return speeds;
+}
+
 /** Tokens a second of an engine with so many sequences at once. */
 export async function timeEngine(model: string, batches: readonly number[]): Promise<ReadonlyMap<number, number>> {
   const engine = await Engine.load({ model, device: "wasm", speculate: "off", maxBatch: Math.max(...batches) });
