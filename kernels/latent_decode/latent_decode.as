@@ -2,6 +2,7 @@
 import { Q8Slot, widenQ8 } from "../latent_cache/q8";
 import { madd } from "../device/wasm/madd";
 import { constant, exp1, exp4, largestOf, quad, sumOf, sumsOf } from "../device/wasm/simd";
+import { copyQueries, scoreFour, valuesOfFour } from "./four_heads";
 import { splitsOf } from "./splits";
 
 // @ts-ignore: decorator
@@ -25,39 +26,73 @@ class Decode {
   blockTokens: u32;
   // Null of a cache in f32 or f16.
   q8: usize;
+  // Heads of a piece: two, or four.
+  together: u32;
   // Of this step.
   splits: u32;
 }
 
-// A piece is a split of a row, and two heads, of which the last may be alone: what is read of a latent serves both. Scratch: addresses of latents, then
-// scores of either, then what latents in eight bits are widened to.
+// Of four heads: where what is worked with, the most of their scores, and their queries lie.
+// @ts-ignore: decorator
+@inline
+const SUMS: usize = 0, MOST: usize = 256, QUERIES: usize = 320;
+
+// A piece is a split of a row, and two heads or four, of which the last may be missing: what is read of a latent serves all. Scratch: what four heads need, then addresses of
+// latents, then scores of each head, then what latents in eight bits are widened to.
 export function latentDecode(args: usize, first: u32, end: u32, scratch: usize): void {
   const all = changetype<Decode>(args);
+  const together = all.together, groups = (all.heads + together - 1) / together;
+  const latents = together == 4 ? scratch + QUERIES + (all.width << 4) : scratch;
   let gathered: u32 = -1;
   let count: u32 = 0;
   for (let piece = first; piece < end; piece++) {
-    const pairs = (all.heads + 1) >> 1;
-    const part = piece / pairs;
+    const part = piece / groups;
     const row = part / all.splits;
     const split = part % all.splits;
     const context = load<u32>(all.step + (row << 4), 4) + 1;
     const splits = splitsOf(context, all.stripTokens, all.mostSplits);
     if (split >= splits) continue;
     if (part != gathered) {
-      count = gather(all, row, split, splits, context, scratch);
+      count = gather(all, row, split, splits, context, latents);
       gathered = part;
-      if (all.q8) widen(all, count, scratch);
+      if (all.q8) widen(all, count, latents);
     }
-    const bytes = (count + 3 & ~3) * 4;
-    const head = piece % pairs << 1;
-    const item = row * all.heads + head;
-    const to = all.partial + (item * all.mostSplits + split) * all.partialBytes;
-    if (head + 1 < all.heads) {
-      if (all.halves) attendTwo<i16>(all, item, count, scratch, bytes, to);
-      else attendTwo<f32>(all, item, count, scratch, bytes, to);
-    } else if (all.halves) attend<i16>(all, item, count, scratch, scratch + bytes, to);
-    else attend<f32>(all, item, count, scratch, scratch + bytes, to);
+    let head = piece % groups * together;
+    if (together == 4 && head + 4 <= all.heads) {
+      attendFour(all, row * all.heads + head, count, scratch, latents, partialOf(all, row * all.heads + head, split));
+      continue;
+    }
+    const last = min(head + together, all.heads), bytes = (count + 3 & ~3) * 4;
+    for (; head < last; head += 2) {
+      const item = row * all.heads + head, to = partialOf(all, item, split);
+      if (head + 1 < last) {
+        if (all.halves) attendTwo<i16>(all, item, count, latents, bytes, to);
+        else attendTwo<f32>(all, item, count, latents, bytes, to);
+      } else if (all.halves) attend<i16>(all, item, count, latents, latents + bytes, to);
+      else attend<f32>(all, item, count, latents, latents + bytes, to);
+    }
   }
+}
+
+// @ts-ignore: decorator
+@inline
+function partialOf(all: Decode, item: u32, split: u32): usize {
+  return all.partial + (item * all.mostSplits + split) * all.partialBytes;
+}
+
+// Four items, of a cache in f32.
+function attendFour(all: Decode, item: u32, count: u32, scratch: usize, latents: usize, to: usize): void {
+  const width = all.width, bytes = (count + 3 & ~3) * 4, scores = latents + bytes, headBytes = all.mostSplits * all.partialBytes;
+  copyQueries(all.queries + item * width * 4, width, scratch + QUERIES);
+  for (let h: u32 = 0; h < 64; h += 16) v128.store(scratch + h, f32x4.splat(-Infinity), MOST);
+  for (let t: u32 = 0; t < count; t += 4) {
+    scoreFour(latents + (t << 2), scratch + QUERIES, width, all.scale, scratch + SUMS, scratch + MOST, scores + (t << 2), bytes);
+  }
+  for (let h: u32 = 0; h < 4; h++) weigh(all, largestOf(v128.load(scratch + (h << 4), MOST)), count, scores + h * bytes, to + h * headBytes);
+  const values = all.valueWidth;
+  let k: u32 = 0;
+  for (; k + 16 <= values; k += 16) valuesOfFour(latents, count, all.valueOffset + k << 2, scores, bytes, to + (k << 2), headBytes);
+  for (let h: u32 = 0; h < 4; h++) addValues<f32>(all, k, count, latents, scores + h * bytes, to + h * headBytes);
 }
 
 // Addresses of a split's latents, to whole fours of them; those beyond the last are the last again. Returns how many there are.
@@ -83,7 +118,7 @@ function gather(all: Decode, row: u32, split: u32, splits: u32, context: u32, to
 // Latents in eight bits are widened once for all heads that follow.
 function widen(all: Decode, count: u32, latents: usize): void {
   const slot = changetype<Q8Slot>(all.q8), fours = count + 3 & ~3;
-  let to = latents + fours * 12;
+  let to = latents + fours * (4 + (all.together << 2));
   for (let t: u32 = 0; t < fours; t++) {
     const at = latents + (t << 2);
     // The last one again.

@@ -64,6 +64,8 @@ export function latentDecodeSizes(config: LatentDecodeConfig, rows: number, quer
 }
 
 const THREADS = 128;
+/** Bytes that four heads need on `wasm` beside their queries (latent_decode.as). */
+const FOUR_HEADS = 320;
 
 /** Latents per tile, of which a block of the cache holds whole ones: as many as fit 20 KiB of workgroup memory, and with all else what there is. */
 function tokensAtOnce(config: PlainDecodeConfig): number {
@@ -123,13 +125,14 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
   wasm(config) {
     const { cache, heads, valueOffset, valueWidth, scale, usualSplits, mostSplits, stripTokens, tableWords } = config;
     if (valueOffset % 4 !== 0 || valueWidth % 4 !== 0 || usualSplits !== mostSplits) return null;
-    return ({ at, allocate, reserve, call }) => {
-      // Addresses and two heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one; and what it is widened to.
+    return ({ at, allocate, reserve, call, wide }) => {
+      const together = wide && cache.dtype !== "f16" ? 4 : 2;
+      // Addresses and some heads' scores of a split, which has a mostSplits-th of a sequence's strips, or one; and what it is widened to.
       const strips = ceilDiv(tableWords * BLOCK_TOKENS, stripTokens);
       const width = cacheWidth(cache);
       const widened = cache.dtype === "q8" ? width * 4 : 0;
-      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * (12 + widened));
-      const args = allocate(18);
+      reserve((ceilDiv(strips, mostSplits) * stripTokens + 4) * (4 + 4 * together + widened) + (together === 4 ? FOUR_HEADS + 16 * width : 0));
+      const args = allocate(19);
       args.u32.set([at.queries, at.cache, at.tables, at.step, at.partial, cache.dtype === "f16" ? 1 : 0, heads, width, cacheTokenBytes(cache)]);
       args.u32.set([
         valueOffset,
@@ -140,11 +143,12 @@ export const latentDecode: Kernel<PlainDecodeConfig, LatentDecodeBindings, "rows
         stripTokens,
         BLOCK_TOKENS,
         cache.dtype === "q8" ? q8Arguments(cache, allocate) : 0,
+        together,
       ], 9);
       args.f32[12] = scale;
       return ({ rows, splits }) => {
-        args.u32[17] = splits;
-        call("latent_decode", args, rows * splits * ceilDiv(heads, 2), 4 * width * stripTokens);
+        args.u32[18] = splits;
+        call("latent_decode", args, rows * splits * ceilDiv(heads, together), 2 * together * width * stripTokens);
       };
     };
   },

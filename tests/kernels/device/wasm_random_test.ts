@@ -203,20 +203,21 @@ function decodeCase(random: Random, name: string): void {
   const packed = packCache(cache, values);
   const plain = { ...config, subgroups: 0, workgroupLimit: 16384 };
   const words = (rows: number) => rows * heads * mostSplits * partialWidth(valueWidth);
-  const run = (first: number, rows: number) => {
+  const run = (first: number, rows: number, how: Compiled) => {
     const own = { queries: queries.slice(first * heads * width, (first + rows) * heads * width), step: step.slice(first * 4, (first + rows) * 4) };
     const splits = Math.max(...rowsAt.slice(first, first + rows).map(({ position }) => splitCount(position + 1, config)));
     const { partial } = runGuarded(latentDecode, plain, { ...own, cache: packed, tables, partial: poison(words(rows)) }, { rows, splits }, how);
     return bits(runGuarded(latentMerge, merged, { step: own.step, partial, y: poison(rows * heads * valueWidth) }, { rows }, how).y);
   };
-  const all = run(0, rows);
+  const all = run(0, rows, how);
+  assertEquals(run(0, rows, { ...how, wide: !how.wide }), all, `${what}, however many heads at a time`);
   const [partial, y] = [hostBuffer(poison(words(rows))), hostBuffer(poison(rows * heads * valueWidth))];
   const buffers = { queries: hostBuffer(queries), cache: hostBuffer(packed), tables: hostBuffer(tables), step: hostBuffer(step), partial };
   latentDecode.reference(plain, buffers, { rows, splits: mostSplits });
   latentMerge.reference(merged, { step: buffers.step, partial, y }, { rows });
   assertClose(floats(new Uint8Array(all.buffer)), y.f32, 1e-4, what);
   const row = random.below(rows);
-  assertEquals(run(row, 1), all.slice(row * heads * valueWidth, (row + 1) * heads * valueWidth), `${what}, row ${row} alone`);
+  assertEquals(run(row, 1, how), all.slice(row * heads * valueWidth, (row + 1) * heads * valueWidth), `${what}, row ${row} alone`);
 }
 
 /** Parts of some columns. */
