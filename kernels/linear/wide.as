@@ -8,7 +8,7 @@ import { Batch, Linear } from "./linear";
 // Items from which on it is worth it.
 // @ts-ignore: decorator
 @inline
-export const SOME: u32 = 7;
+export const SOME: u32 = 3;
 
 // Copies the inputs of a batch by scales, if there are any, and by another factor: four columns of four items beside each other. The last items may be missing.
 export function copyBeside(all: Linear, batch: Batch, scales: usize, factor: f32, inputs: usize): void {

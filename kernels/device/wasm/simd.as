@@ -42,24 +42,33 @@ export function storeFew(p: usize, v: v128, count: u32): void {
   if (count > 2) store<f32>(p, f32x4.extract_lane(v, 2), 8);
 }
 
+// What exp4 needs: bounds, log₂ e, ln 2 in two parts, a polynomial, 1, and 127. Loaded, since V8 would make each anew in several instructions.
+const EXP = memory.data<u32>([
+  0xc2aeac4f, 0xc2aeac4f, 0xc2aeac4f, 0xc2aeac4f, 0x42b00000, 0x42b00000, 0x42b00000, 0x42b00000, 0x3fb8aa3b, 0x3fb8aa3b, 0x3fb8aa3b, 0x3fb8aa3b,
+  0x3f318000, 0x3f318000, 0x3f318000, 0x3f318000, 0x395e8083, 0x395e8083, 0x395e8083, 0x395e8083, 0x39506967, 0x39506967, 0x39506967, 0x39506967,
+  0x3ab743ce, 0x3ab743ce, 0x3ab743ce, 0x3ab743ce, 0x3c088908, 0x3c088908, 0x3c088908, 0x3c088908, 0x3d2aa9c1, 0x3d2aa9c1, 0x3d2aa9c1, 0x3d2aa9c1,
+  0x3e2aaaaa, 0x3e2aaaaa, 0x3e2aaaaa, 0x3e2aaaaa, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f000000, 0x3f800000, 0x3f800000, 0x3f800000, 0x3f800000,
+  127, 127, 127, 127,
+], 16);
+
 // eˣ to 1.5 units in the last place: 2ⁿ · e^r with |r| ≤ ln 2 / 2, by Cephes' polynomial. Below −87 it is 0, above 88 as at 88.
 // @ts-ignore: decorator
 @inline
 export function exp4(x: v128): v128 {
-  const held = f32x4.pmin(f32x4.pmax(x, f32x4.splat(-87.33654)), f32x4.splat(88.0));
-  const n = f32x4.nearest(f32x4.mul(held, f32x4.splat(1.4426950408889634)));
-  let r = f32x4.sub(held, f32x4.mul(n, f32x4.splat(0.693359375)));
-  r = f32x4.add(r, f32x4.mul(n, f32x4.splat(2.12194440e-4)));
-  let p = f32x4.splat(1.9875691500e-4);
-  p = madd(p, r, f32x4.splat(1.3981999507e-3));
-  p = madd(p, r, f32x4.splat(8.3334519073e-3));
-  p = madd(p, r, f32x4.splat(4.1665795894e-2));
-  p = madd(p, r, f32x4.splat(1.6666665459e-1));
-  p = madd(p, r, f32x4.splat(5.0000001201e-1));
-  p = f32x4.add(madd(p, f32x4.mul(r, r), r), f32x4.splat(1));
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23);
+  const held = f32x4.pmin(f32x4.pmax(x, v128.load(EXP)), v128.load(EXP, 16));
+  const n = f32x4.nearest(f32x4.mul(held, v128.load(EXP, 32)));
+  let r = f32x4.sub(held, f32x4.mul(n, v128.load(EXP, 48)));
+  r = f32x4.add(r, f32x4.mul(n, v128.load(EXP, 64)));
+  let p = v128.load(EXP, 80);
+  p = madd(p, r, v128.load(EXP, 96));
+  p = madd(p, r, v128.load(EXP, 112));
+  p = madd(p, r, v128.load(EXP, 128));
+  p = madd(p, r, v128.load(EXP, 144));
+  p = madd(p, r, v128.load(EXP, 160));
+  p = f32x4.add(madd(p, f32x4.mul(r, r), r), v128.load(EXP, 176));
+  const power = i32x4.shl(i32x4.add(i32x4.relaxed_trunc_f32x4_s(n), v128.load(EXP, 192)), 23);
   const e = f32x4.mul(p, power);
-  return v128.and(e, f32x4.ge(x, f32x4.splat(-87.33654)));
+  return v128.and(e, f32x4.ge(x, v128.load(EXP)));
 }
 
 // @ts-ignore: decorator
