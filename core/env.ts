@@ -38,7 +38,8 @@ const TABLE = {
   },
   LATENTMESH_WASM_WIDE: {
     schema: z.enum(["on", "off"]).optional(),
-    help: "off: workers' processes with --device wasm run V8 as it is, without what makes instructions of eight floats out of two of four",
+    help:
+      "off: workers' processes with --device wasm leave V8 as it is, instead of letting it make instructions of eight floats; on: serve --single was started with --v8-flags=--no-wasm-bounds-checks,--experimental-wasm-revectorize, and makes use of them",
   },
   LATENTMESH_TOKEN: {
     schema: z.string().min(LEAST_SECRET).optional(),
@@ -138,7 +139,7 @@ export function readTuning(get: (name: string) => string | undefined): DeviceTun
     times: readEnv("LATENTMESH_DEVICE_TIMES", get) === "1",
     threads: readEnv("LATENTMESH_THREADS", get),
     fma: fma === undefined || fma === "on" ? undefined : false,
-    ...(wide === "off" ? { wide: false } : {}),
+    ...(wide === undefined ? {} : { wide: wide === "on" }),
   };
 }
 

@@ -235,6 +235,11 @@ cluster: { hosts: [{ name: here, gpus: [0, 1] }] }`,
     }
   });
 
+  it("leaves V8 to workers unless the environment says what it is", () => {
+    const wide = (value: string | undefined) => resolveSettings({}, {}, (name) => (name === "LATENTMESH_WASM_WIDE" ? value : undefined)).tuning.wide;
+    assertEquals([wide(undefined), wide("off"), wide("on")], [undefined, false, true]);
+  });
+
   it("refuses an environment it cannot parse", () => {
     assertThrows(() => resolveSettings({}, {}, (name) => (name === "LATENTMESH_DEVICE" ? "gpu" : undefined)), LatentmeshError, "LATENTMESH_DEVICE");
     const threads = (name: string) => (name === "LATENTMESH_THREADS" ? "many" : undefined);

@@ -5,6 +5,8 @@ import { describe, it } from "@std/testing/bdd";
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { guardianSettled } from "../../../cluster/processes/guardian.ts";
 import { passedEnvironment, spawnWorker } from "../../../cluster/processes/spawn.ts";
+import type { DeviceTuning } from "../../../core/device_kind.ts";
+import { wideFlags } from "../../../core/wide_kernels.ts";
 import { UNABLE_EXIT_CODE } from "../../../core/wire/protocol.ts";
 import { UNIX_HOST } from "../../../workers/links/transport.ts";
 import { fixtureDirectory } from "../../support/checkpoints.ts";
@@ -12,7 +14,7 @@ import { fixtureDirectory } from "../../support/checkpoints.ts";
 const WORKER = new URL("../../../workers/process/main.ts", import.meta.url);
 
 /** Starts one that would join where nobody is. */
-async function ended(entry: URL, given: { device?: "dawn" | "wasm"; dawn?: string; model?: string }) {
+async function ended(entry: URL, given: { device?: "dawn" | "wasm" | "deno"; dawn?: string; model?: string; tuning?: DeviceTuning }) {
   const directory = await Deno.makeTempDir();
   const { ended } = spawnWorker({
     entry,
@@ -51,6 +53,17 @@ describe("a worker process", () => {
     assertEquals([dawn.unloadable, model.unloadable, code.unloadable, away.unloadable], [false, false, true, false]);
     assertStringIncludes(dawn.lastLines, "Cannot load Dawn from file:///nowhere/index.js");
     assertStringIncludes(code.lastLines, "no_such_module.ts");
+  });
+
+  it("is told of the flags that V8 is started with, where it computes on the processor and nobody minds", async () => {
+    const echo = new URL("../../support/echo_tuning.ts", import.meta.url);
+    const told = await Promise.all([
+      ended(echo, {}),
+      ended(echo, { tuning: { threads: 2, wide: false } }),
+      ended(echo, { device: "deno" }),
+    ]);
+    const known = wideFlags().length > 0;
+    assertEquals(told.map(({ lastLines }) => JSON.parse(lastLines)), [{ wide: known }, { threads: 2, wide: false }, { wide: false }]);
   });
 
   it("is tried again where its code could not be fetched", async () => {
