@@ -25,6 +25,8 @@ const INPUTS_AT_ONCE = 1 << 18;
 const LEAST_ITEMS = 8;
 /** Columns whose split inputs lie together, and their bytes (kernels/linear/dot_int4.as). */
 const [SPLIT_COLUMNS, SPLIT_BYTES] = [32, 128];
+/** Bytes of the sums of a tile (kernels/linear/rounded_tile.as). */
+const TILE_SUMS = 128;
 /** Bytes before rows as f32 (kernels/linear/floats.as). */
 const WORK_BYTES = 320;
 /** Words of a batch. */
@@ -119,7 +121,7 @@ export function linearProgram<B extends string, P extends string>(
     const itemsAtOnce = Math.max(LEAST_ITEMS, Math.floor(INPUTS_AT_ONCE / inputBytes));
     // Weights laid out anew with their scales, or floats.
     const scratch = rounds
-      ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4)
+      ? rows * ceilDiv(layout.columns, QUANT_GROUP) * (QUANT_GROUP + 4) + TILE_SUMS
       : floatScratch(layout.columns, Math.min(itemsAtOnce, most.items));
     binding.reserve(scratch);
     const args = binding.allocate(20);
