@@ -56,7 +56,7 @@ const BENCHES: Readonly<Record<string, { readonly help: string; run(args: readon
   decode: { help: "[device] decode speed of the embedded model, beside a bare matrix-vector loop; dispatches per layer", run: decodeBench },
   cpu: {
     help:
-      "[--only kernels,tiny,threads,large,gguf,serve,many] [--directory DIR] [--experts 8] a machine without a GPU: the embedded model, one of V2-Lite's sizes and its GGUF files on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
+      "[--only kernels,tiny,threads,large,gguf,serve,many] [--directory DIR] [--experts 8] [--sizes tiny|v2-lite, of many] a machine without a GPU: the embedded model, one of V2-Lite's sizes and its GGUF files on wasm, with llama.cpp beside it where BENCH_LLAMA says that node-llama-cpp is",
     run: cpuBench,
   },
   gguf: { help: GGUF_HELP, run: ggufBench },
