@@ -3,8 +3,8 @@
  *
  * `--experimental-wasm-revectorize` makes one instruction of eight floats out of two of four that lie beside each other, where the processor has such. It needs
  * `--no-wasm-bounds-checks`: Deno leaves every access to be checked by two instructions, between which nothing can be joined. Without them an address beyond the end of
- * the device's memory ends the process instead of raising an error, and none reaches anything else: addresses have 32 bits, and the device's memory, which can grow to 4 GiB
- * and is shared, has that much reserved for it from the beginning.
+ * the device's memory ends the process instead of raising an error, and reaches nothing else: addresses have 32 bits, and the device's memory, which can grow to 4 GiB
+ * and is shared, has that much reserved for it from the beginning, the last page of it for what instructions add to an address.
  *
  * @module
  */

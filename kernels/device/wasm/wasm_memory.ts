@@ -11,6 +11,8 @@ import type { HostBuffer } from "../../authoring/contract.ts";
 const PAGE = 65536;
 /** Pages of a memory at most. */
 const MOST_PAGES = 65536;
+/** End of what blocks may have. The last page stays free: whatever a kernel adds to a block's address in an instruction is less, and does not leave the memory. */
+const END = (MOST_PAGES - 1) * PAGE;
 /** Every block begins at a multiple of this: a line of a processor's cache. */
 const ALIGNMENT = 64;
 /** Data of the modules lies below. */
@@ -85,6 +87,7 @@ export class WasmMemory {
     const missing = Math.ceil((end - this.memory.buffer.byteLength) / PAGE);
     if (missing > 0) {
       try {
+        if (end > END) throw new RangeError("the last page stays free");
         this.memory.grow(missing);
       } catch (cause) {
         throw new LatentmeshError(

@@ -231,6 +231,10 @@ describe("memory of a WebAssembly device", () => {
     const memory = new WasmMemory();
     const error = assertThrows(() => memory.allocate(5 * 2 ** 30, "weights"), LatentmeshError, "4 GiB at most");
     assertEquals((error as LatentmeshError).code, "out_of_memory");
+    // What reads a little beyond the last block stays within the memory.
+    const last = memory.allocate(2 ** 32 - 2 * 65536, "weights");
+    assertEquals(last.address + last.bytes, 2 ** 32 - 65536);
+    assertThrows(() => memory.allocate(1, "one more"), LatentmeshError, "4 GiB at most");
   });
 });
 
