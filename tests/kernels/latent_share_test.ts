@@ -204,7 +204,7 @@ describe("shares of decode attention in WebAssembly", () => {
         const config = { heads, valueWidth, ...DEFAULT_SPLITTING };
         const step = Uint32Array.from({ length: rows * 4 }, (_, k) => k % 4 === 1 ? [0xffffffff, 0, 40, 2000][random.below(4)] : 0);
         const partial = random.normals(rows * heads * config.mostSplits * partialWidth(valueWidth)).map(Math.abs);
-        const how = { module, byteDots: null };
+        const how = { module, byteDots: null, wide: false };
         const { lse } = runGuarded(latentLse, config, { step, partial, lse: new Float32Array(rows * heads).fill(NaN) }, { rows }, how);
         const own = new Float32Array(lse.slice().buffer);
         const others = random.normals((ranks - 1) * rows * heads);

@@ -68,7 +68,8 @@ export function runGuarded<C, B extends string, P extends string>(
     return { address: block.address, views };
   });
   const of = <T>(value: (at: number) => T) => Object.fromEntries(names.map((name, i) => [name, value(i)])) as Record<B, T>;
-  let scratchBytes = 0;
+  // There is always a word: what runs a kernel clears it.
+  let scratchBytes = 4;
   const run = kernel.wasm!(config)!({
     at: of((i) => bound[i].address),
     views: of((i) => bound[i].views),
