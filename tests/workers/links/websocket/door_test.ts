@@ -165,18 +165,24 @@ describe("a door on the network", () => {
       assertEquals([door.messages, door.closes.length], [[], 2]);
     }, { trust: false }));
 
-  it("ends who takes too long, at whatever point, and who does not end a connection that is closed", () =>
+  it("ends who takes too long, at whatever point", () =>
     withDoor(async (door) => {
       for (const text of ["", "GET / HT", request(UPGRADE), `${request(UPGRADE)}\x82`]) {
         using client = await RawClient.connect(door.port);
         await client.send(text);
         await client.rest();
       }
-      const client = await door.client();
-      await until(() => door.sockets.length === 3);
-      door.sockets[2].close(4400, "go");
-      await client.rest();
+      assert(door.sockets.length <= 2);
     }, { trust: false, timeout: 300 }));
+
+  it("ends who does not end a connection that is closed", () =>
+    // Long enough for whoever comes, on a machine that does much else, too.
+    withDoor(async (door) => {
+      const client = await door.client();
+      await until(() => door.sockets.length === 1);
+      door.sockets[0].close(4400, "go");
+      await client.rest();
+    }, { trust: false, timeout: 1500 }));
 
   it("survives noise where TLS is expected, and who ends it before it has begun", async () => {
     const directory = `${ROOT}/tests/support/tls`;
