@@ -110,8 +110,8 @@ export async function attentionBench(args: readonly string[]): Promise<void> {
 }
 
 function parseDivision(text: string): Division {
-  const [headParts, rowTiles, tokenParts, widthParts, tokens, ahead = 1, inTurn = 0] = text.split(",").map(Number);
-  return { headParts, rowTiles, tokenParts, widthParts, tokens, ahead, inTurn: inTurn === 1 };
+  const [headParts, rowTiles, tokenParts, widthParts, tokens, ahead = 1, inTurn = 0, movesOutside = 0] = text.split(",").map(Number);
+  return { headParts, rowTiles, tokenParts, widthParts, tokens, ahead, inTurn: inTurn === 1, movesOutside: movesOutside === 1 };
 }
 
 /** Heads split among ranks, and slices with and without the default halo of an eighth of the latent. */

@@ -41,6 +41,8 @@ export interface Division {
   readonly ahead: number;
   /** Whether latents and scores are in two tiles of workgroup memory in turn (tiles_in_turn.wgsl); by default each has a place of its own (tiles_apart.wgsl). */
   readonly inTurn?: boolean;
+  /** Whether, of tiles apart of which one is read ahead, what moves a softmax's reference is outside the loop over them; by default it is a branch inside. */
+  readonly movesOutside?: boolean;
 }
 
 /** Strips whose blocks a workgroup has at hand. */
@@ -63,7 +65,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
   bindings: { ...LATENT_DECODE_BINDINGS, cache: "read_write" },
   params: ["rows", "splits"],
   wgsl(config) {
-    const { heads, valueOffset, valueWidth, division: { headParts, rowTiles, tokenParts, widthParts, tokens, ahead, inTurn } } = config;
+    const { heads, valueOffset, valueWidth, division: { headParts, rowTiles, tokenParts, widthParts, tokens, ahead, inTurn, movesOutside } } = config;
     const width = cacheWidth(config.cache);
     const threads = headParts * tokenParts * widthParts * 32;
     const lanes = threads / (headParts * rowTiles * 16);
@@ -82,6 +84,7 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       TOKENS: tokens,
       TOKEN_TILES: tokens / 16,
       AHEAD: ahead,
+      INSIDE: movesOutside ? 0 : 1,
       SCORE_PADDING: scorePadding(config.division),
       WIDTH_STEPS: width / 16 / widthParts,
       TOKEN_STEPS: tokens / 16 / tokenParts,
@@ -96,8 +99,10 @@ export const latentDecodeMatrix: Kernel<LatentDecodeMatrixConfig, LatentDecodeBi
       HELD_STRIPS,
       SPAN,
     };
+    const sections = sectionsOf(inTurn ? tilesInTurn : tilesApart);
+    const tiles = movesOutside ? sections.tiles_outside : sections.tiles;
     return constants(numbers, { SCALE: config.scale * Math.LOG2E, LN_2: Math.LN2 }) + splitsWgsl(config) +
-      unroll(fill(source, { ...sectionsOf(inTurn ? tilesInTurn : tilesApart), slots: slotsWgsl(config), reference_shift: referenceShift }), numbers);
+      unroll(fill(source, { ...sections, tiles, slots: slotsWgsl(config), reference_shift: referenceShift }), numbers);
   },
   workgroups: ({ heads, division }, { rows, splits }) => [splits, ceilDiv(heads, headsOf(division)), rows],
   sizes: (config, { rows }) => latentDecodeSizes(config, rows, queriesOf(config, "f16")),
@@ -199,7 +204,7 @@ const DIVISIONS: readonly { readonly widest: number; readonly division: Division
   { widest: Infinity, division: { headParts: 2, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
   { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1, inTurn: true } },
   { widest: 320, division: { headParts: 2, rowTiles: 2, tokenParts: 2, widthParts: 2, tokens: 32, ahead: 1 } },
-  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 } },
+  { widest: Infinity, division: { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1, movesOutside: true } },
   { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 2, tokens: 16, ahead: 1 } },
   { widest: Infinity, division: { headParts: 4, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },
   { widest: Infinity, division: { headParts: 1, rowTiles: 1, tokenParts: 1, widthParts: 1, tokens: 16, ahead: 1 } },

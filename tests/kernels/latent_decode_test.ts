@@ -6,11 +6,11 @@ import type { Device } from "../../kernels/device/device.ts";
 import { type CacheConfig, cacheTokenBytes, cacheWidth, ropeOffset } from "../../kernels/latent_cache/layout.ts";
 import { latentDecode, queriesOf } from "../../kernels/latent_decode/latent_decode.ts";
 import { latentMerge } from "../../kernels/latent_decode/latent_merge.ts";
-import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
+import { divideForMatrixUnits, type Division, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { queriesBytes } from "../../kernels/latent_decode/queries.ts";
 import { DEFAULT_SPLITTING, partialWidth, splitCount, splitPositions, type Splitting } from "../../kernels/latent_decode/splits.ts";
 import { assertClose } from "../support/compare.ts";
-import { describeOnDevices, itOnUnits, openTestDevice } from "../support/devices.ts";
+import { describeOnDevices, itOnUnits, openTestDevice, unitsOf } from "../support/devices.ts";
 import { tested } from "../support/extent.ts";
 import { runKernel } from "../support/kernel.ts";
 import { attendLatents, packCache, rounded } from "../support/latents.ts";
@@ -198,6 +198,39 @@ describeOnDevices("decode attention", (kind) => {
         assertClose(y.f32, expected, 2e-3, "decode on matrix units");
       },
     );
+  }
+
+  for (const [heads, growth] of [[64, 0], [40, 60], [64, 900]]) {
+    itOnUnits(kind)(`moves references of ${heads} heads outside the loop with the same bits as inside, scores growing by ${growth}`, async () => {
+      const random = new Random();
+      const cache: CacheConfig = { dtype: "f16", keyWidth: 192, ropeWidth: 64 };
+      const [width, valueWidth, scale, positions] = [cacheWidth(cache), 128, 0.08, [0, 15, 16, 799]];
+      const [rows, last] = [positions.length, Math.max(...positions)];
+      const blocks = ceilDiv(last + 1, BLOCK_TOKENS);
+      // As above, what the last column adds to scores grows, for some heads so fast that references move with most tiles.
+      const values = random.normals(blocks * BLOCK_TOKENS * width);
+      for (let key = 0; growth > 0 && key <= last; key++) values[(key + 1) * width - 1] = growth / scale * key / last;
+      const queries = random.normals(rows * heads * width, 0.5);
+      for (let item = 0; growth > 0 && item < rows * heads; item++) queries[(item + 1) * width - 1] = item % 5 / 4;
+      const shape = { cache, slots: blocks * BLOCK_TOKENS, tableWords: blocks, heads, valueOffset: 64, valueWidth, scale };
+      const inside = { headParts: 2, rowTiles: 2, tokenParts: 1, widthParts: 4, tokens: 16, ahead: 1 };
+      const config = { ...shape, ...splittingFor(shape, inside, rows, last + 1) };
+      const padded = new Uint8Array(queriesBytes(queriesOf(config, "f16"), rows * heads));
+      padded.set(packCache(cache, queries));
+      const inputs = {
+        queries: padded,
+        cache: packCache(cache, values),
+        tables: Uint32Array.from({ length: blocks }, (_, block) => block),
+        step: Uint32Array.from(positions.flatMap((position) => [0, position, 0, 0])),
+        partial: { poison: rows * heads * config.mostSplits * partialWidth(valueWidth) },
+      };
+      const splits = Math.max(...positions.map((position) => splitCount(position + 1, config)));
+      const run = async (division: Division) =>
+        (await runKernel(unitsOf(device), latentDecodeMatrix, { ...config, division }, inputs, { rows, splits })).partial.u32;
+      const [moved, kept] = [await run({ ...inside, movesOutside: true }), await run(inside)];
+      // Compared by hand: to show how so many numbers differ takes minutes.
+      assertEquals(moved.findIndex((word, i) => word !== kept[i]), -1, "the first word that differs");
+    });
   }
 
   it("leaves room behind the queries for all the heads that a workgroup on matrix units reads", () => {
