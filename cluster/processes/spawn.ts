@@ -125,7 +125,8 @@ function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesM
     "run",
     "--quiet",
     "--no-prompt",
-    ...(flags.length === 0 ? [] : [`--v8-flags=${flags.join()}`]),
+    // V8 takes no code that it has cached under other flags. With a cache, this process and its workers would throw away each other's: each start would take longer.
+    ...(flags.length === 0 ? [] : [`--v8-flags=${flags.join()}`, "--no-code-cache"]),
     ...configArguments(entry),
     dawn === undefined ? `--allow-read=${read.join(",")}` : "--allow-read",
     `--allow-write=${directory}`,
