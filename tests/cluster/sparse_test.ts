@@ -12,6 +12,7 @@ import type { Config } from "../../mod.ts";
 import { until } from "../../bench/support/until.ts";
 import { withCluster, withWorkersHere } from "../support/cluster.ts";
 import { fixtureDirectory, SPARSE_FIXTURES } from "../support/checkpoints.ts";
+import { tested } from "../support/extent.ts";
 import { freeAgain, run, tokenRequest } from "../support/token_requests.ts";
 
 const model = fixtureDirectory("deepseek-v32-tiny");
@@ -69,7 +70,8 @@ describe("sparse attention", () => {
       ));
   }
 
-  for (const config of [HANDED, { decode: { attention: "dcp", ranks: 3 } } as const]) {
+  const kinds: readonly Config[] = [HANDED, { decode: { attention: "dcp", ranks: 3 } }];
+  for (const config of tested("kinds of ranks that are killed", kinds, ({ decode }) => decode?.attention === "dcp")) {
     it(`goes on where it was after a decode rank is killed, by ${config.decode!.attention}`, () =>
       withCluster({ ...config, model, prefill: { chunk: 24 } }, async (cluster) => {
         const ask = () => run(cluster, tokenRequest(prompts[4], { maxTokens: 60 }));

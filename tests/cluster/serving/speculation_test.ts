@@ -13,7 +13,7 @@ import { Random } from "../../../bench/support/random.ts";
 import type { GenerateOptions } from "../../../core/text/text_engine.ts";
 import { guessAlways } from "../../support/guess_always.ts";
 import { withCluster } from "../../support/cluster.ts";
-import { reportLeftOut } from "../../support/extent.ts";
+import { reportLeftOut, tested } from "../../support/extent.ts";
 import { fixtureDirectory } from "../../support/checkpoints.ts";
 import { generate } from "../../support/generation.ts";
 import { assertSameStreams, randomRequest, REQUESTS, Tried } from "../../support/guessed.ts";
@@ -41,7 +41,8 @@ describe("guessed tokens", () => {
     "ranks that split latents, halves of steps side by side": { decode: { attention: "tpla", ranks: 2, pingPong: true } },
     "two mixed units with little room": { mixed: { workers: 2 }, cache: { maxTokens: 1024 } },
   };
-  Object.entries(clusters).forEach(([name, config], seed) => {
+  const some = tested("clusters whose workers are killed", Object.entries(clusters), ([name]) => name !== "ranks that split heads");
+  some.forEach(([name, config], seed) => {
     it(`are those that come one by one, from ${name}, some of which is killed`, () =>
       withCluster(config, async (cluster) => {
         const requests = requestsOf(seed + 1);

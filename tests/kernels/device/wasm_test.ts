@@ -14,10 +14,11 @@ import { assertClose } from "../../support/compare.ts";
 import { Random, SEED } from "../../../bench/support/random.ts";
 import { randomMatrix } from "../../support/matrices.ts";
 import { unpackModule } from "../../../kernels/device/wasm/packed_module.ts";
+import { itOfWhole } from "../../support/extent.ts";
 import { committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile.ts";
 
 describe("WebAssembly kernels", () => {
-  it("are committed as they compile: deno task wasm", async () => {
+  itOfWhole("are committed as they compile: deno task wasm", async () => {
     for (const variant of VARIANTS) {
       assertEquals(unpackModule(await Deno.readTextFile(committedFile(variant))), await compileWasm(variant), variant);
     }
