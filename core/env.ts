@@ -6,6 +6,7 @@
 import { DEVICE_CHOICES, type DeviceTuning } from "./device_kind.ts";
 import { z } from "zod";
 import { LatentmeshError } from "./errors.ts";
+import { WIDE_FLAGS } from "./wide_kernels.ts";
 import { problemOf } from "./expected.ts";
 
 /** Least characters of keys and tokens. */
@@ -39,7 +40,7 @@ const TABLE = {
   LATENTMESH_WASM_WIDE: {
     schema: z.enum(["on", "off"]).optional(),
     help:
-      "off: workers' processes with --device wasm leave V8 as it is, instead of letting it make instructions of eight floats; on: serve --single was started with --v8-flags=--no-wasm-bounds-checks,--experimental-wasm-revectorize, and makes use of them",
+      `off: workers' processes with --device wasm leave V8 as it is, instead of letting it make instructions of eight floats; on: serve --single was started with --v8-flags=${WIDE_FLAGS.join()}, and makes use of them`,
   },
   LATENTMESH_TOKEN: {
     schema: z.string().min(LEAST_SECRET).optional(),

@@ -12,9 +12,12 @@
 /** Versions of V8, without what comes after, whose flags these are: one that does not know a flag does not start. */
 const KNOWN_V8 = /^15\.0\./;
 
+/** The flags, as `--v8-flags` takes them. */
+export const WIDE_FLAGS = ["--no-wasm-bounds-checks", "--experimental-wasm-revectorize"] as const;
+
 /** The flags; none where they are not known. @param host its V8 and architecture, as Deno has them */
 export function wideFlags(
   { v8, arch }: { readonly v8: string; readonly arch: string } = { v8: Deno.version.v8, arch: Deno.build.arch },
 ): readonly string[] {
-  return KNOWN_V8.test(v8) && arch === "x86_64" ? ["--no-wasm-bounds-checks", "--experimental-wasm-revectorize"] : [];
+  return KNOWN_V8.test(v8) && arch === "x86_64" ? WIDE_FLAGS : [];
 }

@@ -68,7 +68,9 @@ const LAST_LINES = 5;
 
 /** Starts a worker. @throws {LatentmeshError} `invalid_config` if its GPU does not exist */
 export function spawnWorker(options: SpawnOptions): WorkerProcess {
-  const { command, args, env } = selectGpu(isHostChoice(options.bootstrap.device) ? null : options.gpu, [Deno.execPath(), ...denoArguments(options)]);
+  const { bootstrap } = options;
+  const flags = v8FlagsOf(bootstrap);
+  const { command, args, env } = selectGpu(isHostChoice(bootstrap.device) ? null : options.gpu, [Deno.execPath(), ...denoArguments(options, flags)]);
   const child = new Deno.Command(command, {
     args,
     clearEnv: true,
@@ -90,7 +92,7 @@ export function spawnWorker(options: SpawnOptions): WorkerProcess {
     lines.push(line);
     if (lines.length > LAST_LINES) lines.shift();
   });
-  void giveBootstrap(child.stdin, { ...options.bootstrap, tuning: { ...options.bootstrap.tuning, wide: v8FlagsOf(options.bootstrap).length > 0 } });
+  void giveBootstrap(child.stdin, { ...bootstrap, tuning: { ...bootstrap.tuning, wide: flags.length > 0 } });
   return {
     ended: Promise.all([child.status, reading]).then(([{ code }]) => ({
       code,
@@ -113,9 +115,8 @@ function v8FlagsOf({ device, tuning }: SpawnOptions["bootstrap"]): readonly stri
   return (isHostChoice(device) || device === "auto") && tuning?.wide !== false ? wideFlags() : [];
 }
 
-function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions): string[] {
+function denoArguments({ entry, unixHost, bootstrap, directory, sockets, sharesMemory }: SpawnOptions, flags: readonly string[]): string[] {
   const { model, basis, dawn } = bootstrap;
-  const flags = v8FlagsOf(bootstrap);
   const read = [...(isSynthetic(model) ? [] : readablePaths(model)), directory, ...(basis === undefined ? [] : [basis]), ...codeOf(entry)];
   const net = sockets === null ? [] : [`${unixHost}:80`, ...sockets];
   // Dawn is native code that reads what it likes; only those who ask for it run it.

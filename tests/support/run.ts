@@ -96,6 +96,8 @@ for await (const chunk of child.stdout) {
   for (const line of summary.push(decoder.decode(chunk, { stream: true }))) print(line);
   if (summary.lines > lines) heard = performance.now();
 }
+// What ends without the end of a line, as where a run is cut off.
+for (const line of summary.push("\n")) if (line !== "") print(line);
 clearInterval(watchdog);
 const { code } = await child.status;
 await Deno.remove(folder, { recursive: true });

@@ -1,6 +1,7 @@
 /**
- * Exact attention of a prefill chunk, over expanded keys and values, or, far into a prompt where tokens are chosen, over those alone (`sparse_prefill.ts`). The first windows of a prompt stay expanded, as many as there is memory for, until it is computed
- * or another prompt is: a chunk attends to all of them at once, in splits. Those behind them are expanded one at a time, and attended to before the next one is.
+ * Exact attention of a prefill chunk, over expanded keys and values, or, far into a prompt where tokens are chosen, over those alone (`sparse_prefill.ts`). The first
+ * windows of a prompt stay expanded, as many as there is memory for, until it is computed or another prompt is: a chunk attends to all of them at once, in splits. Those
+ * behind them are expanded one at a time, and attended to before the next one is.
  *
  * @module
  */
