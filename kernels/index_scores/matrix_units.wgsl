@@ -18,20 +18,7 @@ fn main(
   let row = params.first_row + score_row;
   let context = step[row].y + 1u;
   let table = step[row].w;
-  // Every workgroup of a row has as many blocks.
-  let strip = ((context + BLOCK_TOKENS - 1u) / BLOCK_TOKENS + groups.x - 1u) / groups.x * BLOCK_TOKENS;
-  let begin = group.x * strip;
-  let end = min(context, begin + strip);
-  if (begin >= context) {
-    return;
-  }
-  let thread = subgroup * 32u + lane;
-  for (var i = thread; i < strip / BLOCK_TOKENS; i += THREADS) {
-    blocks[i] = tables[table + min(begin / BLOCK_TOKENS + i, (end - 1u) / BLOCK_TOKENS)] * BLOCK_TOKENS;
-  }
-  workgroupBarrier();
-  // Beyond the last key it is read again, and its score not written.
-  let limit = end - 1u;
+@fill(strip)
   let first_vector = blocks[0] * SLOT_VECTORS;
   @unroll(l, LOADS) {
     var ahead_{l} = cache[first_vector + min(({l}u * THREADS + thread) / KEY_VECTORS, limit - begin) * SLOT_VECTORS + ({l}u * THREADS + thread) % KEY_VECTORS];

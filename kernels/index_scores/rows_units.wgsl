@@ -22,20 +22,7 @@ fn main(
   let row = params.first_row + min(score_row, params.rows - 1u);
   let context = step[last_row].y + 1u;
   let table = step[last_row].w;
-  // Every workgroup of these rows has as many blocks.
-  let strip = ((context + BLOCK_TOKENS - 1u) / BLOCK_TOKENS + groups.x - 1u) / groups.x * BLOCK_TOKENS;
-  let begin = group.x * strip;
-  let end = min(context, begin + strip);
-  if (begin >= context) {
-    return;
-  }
-  let thread = subgroup * 32u + lane;
-  for (var i = thread; i < strip / BLOCK_TOKENS; i += THREADS) {
-    blocks[i] = tables[table + min(begin / BLOCK_TOKENS + i, (end - 1u) / BLOCK_TOKENS)] * BLOCK_TOKENS;
-  }
-  workgroupBarrier();
-  // Beyond the last key it is read again, and its score not written.
-  let limit = end - 1u;
+@fill(strip)
   let own_end = select(0u, min(end, step[row].y + 1u), score_row < params.rows);
   let first_vector = blocks[0] * SLOT_VECTORS;
   @unroll(l, LOADS) {

@@ -49,3 +49,18 @@ fn key_of(lane: u32) -> u32 {
     var sum = select(half_0, half_1, second) + subgroupShuffleXor(select(half_1, half_0, second), 2u);
 @section(exchange_2)
     var sum = select(sum_0, sum_1, odd) + subgroupShuffleXor(select(sum_1, sum_0, odd), 1u);
+@section(strip)
+  // Every workgroup of a row, or of rows that share keys, has as many blocks.
+  let strip = ((context + BLOCK_TOKENS - 1u) / BLOCK_TOKENS + groups.x - 1u) / groups.x * BLOCK_TOKENS;
+  let begin = group.x * strip;
+  let end = min(context, begin + strip);
+  if (begin >= context) {
+    return;
+  }
+  let thread = subgroup * 32u + lane;
+  for (var i = thread; i < strip / BLOCK_TOKENS; i += THREADS) {
+    blocks[i] = tables[table + min(begin / BLOCK_TOKENS + i, (end - 1u) / BLOCK_TOKENS)] * BLOCK_TOKENS;
+  }
+  workgroupBarrier();
+  // Beyond the last key it is read again, and its score not written.
+  let limit = end - 1u;
