@@ -7,7 +7,7 @@ import { ROOT } from "../bench/support/root.ts";
 import { endsWithin } from "./support/ends_within.ts";
 import { LEFT_OUT } from "./support/extent.ts";
 import { RunSummary } from "./support/run_summary.ts";
-import { GROUP_MODULE, groupModule, nameGroup, testFiles, testGroups } from "./support/test_groups.ts";
+import { GROUP_MODULE, groupModule, nameGroup, namesTests, testFiles, testGroups } from "./support/test_groups.ts";
 
 const OUTPUT = `
 ./tests/a_test.ts => a suite ... on wasm ... adds ... ok (3ms)
@@ -81,6 +81,16 @@ describe("tests that share an isolate", () => {
     assertEquals([summary.passed > 3, summary.failed], [true, 0], lines.join("\n"));
     assert(lines.length > 3 && lines.every((line) => line.startsWith("./tests/m/*_test.ts => ")), lines.join("\n"));
     await Deno.remove(folder, { recursive: true });
+  });
+
+  it("are called by their folder where the checkout is beside their modules, too, of which Deno prints relative paths", () => {
+    const line = `../../tests-1f/tests/m/${GROUP_MODULE} => a suite ... ok (1ms)`;
+    assertEquals(nameGroup(line, "/tmp/tests-1f"), "./tests/m/*_test.ts => a suite ... ok (1ms)");
+  });
+
+  it("are all there where a filter has a word of its own, which is no file", () => {
+    for (const args of [[], ["--fail-fast"], ["--filter", "a suite"], ["--filter=a suite"]]) assertEquals(namesTests(args), false, args.join(" "));
+    for (const args of [["tests/a_test.ts"], ["--filter", "a suite", "tests/core"]]) assertEquals(namesTests(args), true, args.join(" "));
   });
 });
 

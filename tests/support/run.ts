@@ -5,7 +5,7 @@
  */
 import { absence, adapterName, DEVICES } from "./devices.ts";
 import { RunSummary } from "./run_summary.ts";
-import { GROUP_MODULE, groupModule, nameGroup, testFiles, testGroups } from "./test_groups.ts";
+import { GROUP_MODULE, groupModule, nameGroup, namesTests, testFiles, testGroups } from "./test_groups.ts";
 
 /** What takes longest begins first, and by itself, so that no processor waits for the last of it at the end. */
 const FIRST = [
@@ -73,7 +73,7 @@ const command = new Deno.Command(Deno.execPath(), {
     "--lock=tests/deno.lock",
     "--doc",
     ...Deno.args,
-    ...(Deno.args.some((arg) => !arg.startsWith("-")) ? [] : await everything()),
+    ...(namesTests(Deno.args) ? [] : await everything()),
   ],
   stdout: "piped",
   env: { NO_COLOR: "1", DENO_JOBS: JOBS },

@@ -46,10 +46,19 @@ export function groupModule({ files }: TestGroup): string {
   return files.map((file) => `import "${import.meta.resolve(`../../${file}`)}";\n`).join("");
 }
 
-/** A line of output in which groups are called what they stand for. @param folder that their modules are in */
+/** A line of output in which groups are called what they stand for. @param folder that their modules are in, whose last name no other has: what leads there may be shortened */
 export function nameGroup(line: string, folder: string): string {
-  const modules = new RegExp(`\\S*${folder.slice(1).replace(/\W/g, "\\$&")}/(\\S*?)/${GROUP_MODULE}`, "g");
+  const name = folder.split("/").at(-1)!;
+  const modules = new RegExp(`\\S*${name.replace(/\W/g, "\\$&")}/(\\S*?)/${GROUP_MODULE}`, "g");
   return line.replace(modules, "./$1/*_test.ts");
+}
+
+/** Flags of `deno test` whose value is a word of its own. */
+const VALUED = ["--filter"];
+
+/** Whether arguments name what is to be tested. */
+export function namesTests(args: readonly string[]): boolean {
+  return args.some((arg, i) => !arg.startsWith("-") && !VALUED.includes(args[i - 1]));
 }
 
 /** All files of tests in a folder. */
