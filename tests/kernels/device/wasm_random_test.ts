@@ -23,7 +23,7 @@ import { assertClose } from "../../support/compare.ts";
 import { packCache } from "../../support/latents.ts";
 import { expectedOf, makeTask, type Task } from "../../support/linear_task.ts";
 import { INT4_SCALINGS, randomMatrix } from "../../support/matrices.ts";
-import { type Compiled, runGuarded } from "../../support/wasm/guarded.ts";
+import { BLOCKS, type Compiled, runGuarded } from "../../support/wasm/guarded.ts";
 
 /** Shapes of each kernel; more by hand. */
 const CASES = Number(Deno.env.get("TEST_CASES") ?? 60);
@@ -43,6 +43,26 @@ describe("WebAssembly kernels of random shapes", () => {
       for (let i = 0; i < CASES; i++) run(new Random(SEED + 7919 * i), `case ${i}`);
     });
   }
+
+  it("end in an error where they read what is not there: V8 checks it here, which it does not where workers have its flags", () => {
+    const task = makeTask(new Random(), { layout: matrixLayout("f32", 320, 64), outputs: 32, rows: 8, select: { kind: "all" } });
+    const { config, routes, x, weights: { packed: { data, scales } } } = task;
+    const params = { items: 8, first_output: 0, part_outputs: 32, first_matrix: 0, matrices: 1 };
+    const run = (weights: typeof data) =>
+      Array.from({ length: BLOCKS }, () => {
+        try {
+          runGuarded(matvec, { ...config, itemsAtOnce: 1 }, { weights, scales, routes, x, y: poison(256) }, params, {
+            module: "plain",
+            byteDots: null,
+            wide: true,
+          });
+          return 0;
+        } catch (error) {
+          return error instanceof WebAssembly.RuntimeError ? 1 : 2;
+        }
+      }).filter((result) => result !== 0);
+    assertEquals([run(data), run(data.slice(0, -64))], [[], [1]], "a row ends sixteen floats before it should");
+  });
 });
 
 function pick<T>(random: Random, from: readonly T[]): T {

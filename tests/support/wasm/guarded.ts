@@ -1,9 +1,11 @@
 /**
- * Runs compiled kernels by themselves, with exactly the memory that they have asked for, between guards; what they have not written is NaN.
+ * Runs compiled kernels by themselves, with exactly the memory that they have asked for, between guards, or, one block after the other of one run after the other, at the
+ * end of memory, beyond which a read is an error, too; what they have not written is NaN.
  *
  * @module
  */
 import { assert } from "@std/assert";
+import { roundUp } from "../../../core/numeric.ts";
 import type { Kernel, Params } from "../../../kernels/authoring/contract.ts";
 import { type ByteDots, WASM_KERNELS, type WasmArguments } from "../../../kernels/authoring/wasm_program.ts";
 import fused from "../../../kernels/device/wasm/fused.base64" with { type: "text" };
@@ -16,6 +18,14 @@ import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory
 const GUARD_BYTES = 4096;
 /** NaN in every format of floats, what a guard is full of. */
 const BYTE = 0xff;
+
+/** What all blocks but the last fit into, as a rule: where they do not, none is at the end. */
+const ROOM = 1 << 22;
+/** Runs after which every block of one has been there: more than most have of bindings, arguments, and what is worked with. */
+export const BLOCKS = 12;
+
+/** Of the next run, the number of the block that lies at the end of memory. */
+let last = 0;
 
 /** The modules by how they multiply and add. */
 const MODULES = { fused: moduleOf(fused), plain: moduleOf(plain) };
@@ -41,14 +51,16 @@ export function runGuarded<C, B extends string, P extends string>(
   { module, byteDots, wide, most = params }: Compiled & { readonly most?: Params<P> },
 ): Record<B, Uint8Array<ArrayBuffer>> {
   const memory = new WasmMemory();
+  memory.free(memory.allocate(ROOM, "room"));
+  let before = last++ % BLOCKS;
   const exports = new WebAssembly.Instance(MODULES[module], { env: { memory: memory.memory } }).exports as unknown as WasmExports;
   const guards: Block[] = [];
   const guarded = (bytes: number, fill: number): Block => {
-    const { address, bytes: whole } = memory.allocate(bytes, "test");
-    const guard = memory.allocate(GUARD_BYTES, "guard");
+    const { address, bytes: whole } = before-- === 0 ? atEnd(memory, bytes) : memory.allocate(bytes, "test");
+    const behind = address + whole === memory.memory.buffer.byteLength ? [] : [memory.allocate(GUARD_BYTES, "guard")];
     new Uint8Array(memory.memory.buffer, address, bytes).fill(fill);
     // What alignment leaves behind it is none of it.
-    for (const block of [{ address: address + bytes, bytes: whole - bytes }, guard]) {
+    for (const block of [{ address: address + bytes, bytes: whole - bytes }, ...behind]) {
       new Uint8Array(memory.memory.buffer, block.address, block.bytes).fill(BYTE);
       guards.push(block);
     }
@@ -88,6 +100,13 @@ export function runGuarded<C, B extends string, P extends string>(
     assert(new Uint8Array(memory.memory.buffer, address, bytes).every((byte) => byte === BYTE), `${kernel.name} wrote beyond what is its own`);
   }
   return of((i) => bound[i].views.u8.slice(0, inputs[names[i]].byteLength));
+}
+
+/** A block behind which memory ends. */
+function atEnd(memory: WasmMemory, bytes: number): Block {
+  const whole = roundUp(Math.max(bytes, 1), 64);
+  memory.allocate(roundUp(ROOM + whole, 1 << 16), "what does not fit");
+  return { address: memory.memory.buffer.byteLength - whole, bytes: whole };
 }
 
 function moduleOf(base64: string): WebAssembly.Module {
