@@ -104,17 +104,17 @@ export class Supervisor {
         continue;
       }
       turnedAway = 0;
+      const said = lastLines === "" ? "" : `: ${lastLines}`;
       if (++this.#failures >= this.#mostFailures) {
         return this.#giveUp(
           new LatentmeshError(
             "worker_lost",
-            `Worker ${this.#slot} ended ${this.#failures} times in a row and is given up. It last said: ${lastLines}`,
+            `Worker ${this.#slot} ended ${this.#failures} times in a row, the last time with code ${code}, and is given up${said}`,
           ),
         );
       }
       const growth = this.#onceReady ? GROWTH.onceReady : GROWTH.neverReady;
       const delay = Math.min(LONGEST_DELAY, FIRST_DELAY * growth ** (this.#failures - 1));
-      const said = lastLines === "" ? "" : `: ${lastLines}`;
       const values = { worker: this.worker, code, said, delay };
       logRecord("warn", "worker  {worker} ended with code {code}{said}; starting it again in {delay} ms", values);
       await this.#sleep(delay);

@@ -211,6 +211,13 @@ describe("a supervisor", () => {
     await supervisor.stop();
   });
 
+  it("says with which code a worker ended that said nothing, as one does that reads where no memory is", async () => {
+    const supervisor = new Supervisor("a", () => ({ ended: Promise.resolve({ code: 139, lastLines: "" }), kill() {} }), { mostFailures: 2 });
+    const { message } = await assertRejects(() => supervisor.givenUp, LatentmeshError);
+    assertEquals(message, "Worker a ended 2 times in a row, the last time with code 139, and is given up");
+    await supervisor.stop();
+  });
+
   it("gives a worker that was ready for long a clean record, and none for the time in which it loaded", async () => {
     for (const [ready, failures] of [[true, 6], [false, 3]] as const) {
       let started = 0;
