@@ -103,7 +103,10 @@ async function asking<T>(
   ask: (options: { readonly hubUrl: string; readonly fetch: typeof fetch }) => Promise<T>,
 ): Promise<T> {
   const { endpoint } = client.access;
-  const patient = client.fetching({ what: `ask ${endpoint} for ${formatHubName(name)}`, mostFaults }, signal);
+  const model = formatHubName(name);
+  // Without a network, a directory whose path is misspelt is looked for here in vain.
+  const advice = model === name.repository ? `if a directory is meant, write ./${model}` : undefined;
+  const patient = client.fetching({ what: `ask ${endpoint} for ${model}`, advice, mostFaults }, signal);
   let last: Response | null = null;
   let pages = 0;
   const remembered: typeof fetch = async (input) => {

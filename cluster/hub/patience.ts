@@ -41,8 +41,8 @@ const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 10_000;
 /** Milliseconds that a hub may ask to wait. */
 const LONGEST_WAIT = 10 * 60_000;
-/** Waits from here on are told of. */
-const TOLD_WAIT = 5000;
+/** Waits from here on are told of: whoever starts a server sees nothing else meanwhile. */
+const TOLD_WAIT = 2000;
 
 /** Of what kind it is. */
 export interface PatienceOptions {

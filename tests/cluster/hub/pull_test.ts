@@ -245,6 +245,14 @@ describe("a hub that refuses", () => {
     }));
   });
 
+  it("by not being there is told of with how a directory is written, which may be what was meant", async () => {
+    await using user = await HubUser.of({ models: [MODEL] });
+    const nobody = user.client({ endpoint: "http://127.0.0.1:1" });
+    assertStringIncludes((await refusalOf(user.pull("models/tiny", {}, nobody))).message, "; if a directory is meant, write ./models/tiny");
+    const { message } = await refusalOf(user.pull("models/tiny@v2", {}, nobody));
+    assertEquals([message.includes("for models/tiny@v2: "), message.includes("a directory")], [true, false], message);
+  });
+
   it("for a while is asked again when it says, or ever later", async () => {
     await using user = await HubUser.of({ models: [MODEL] });
     const until = new Date(Date.now() + 90_000).toUTCString();
