@@ -4,7 +4,6 @@
  *
  * @module
  */
-import { parseArgs } from "node:util";
 import type { ModelFiles } from "../core/model/checkpoint.ts";
 import type { WeightPolicy } from "../core/model/matrix_source.ts";
 import { configOf } from "../core/model/synthetic/shapes.ts";
@@ -14,6 +13,7 @@ import { ggufFile, llamaModule, runLlama } from "./cpu/llama.ts";
 import type { GgufTensorType } from "../core/model/gguf/tensor_types.ts";
 import type { LlamaResult } from "./cpu/llama_child.ts";
 import { KERNEL_FORMATS, timeKernels } from "./cpu/kernels.ts";
+import { parseCpuOptions } from "./cpu/options.ts";
 import { OurModel, perSecond } from "./cpu/our_model.ts";
 import { timeEngine, timeServe, timeStreams } from "./cpu/served.ts";
 import { median, printTable } from "./table.ts";
@@ -28,39 +28,27 @@ const [BATCHES, LARGE_STEPS] = [[1, 4, 16], 12];
 /** Starts of `serve`. */
 const STARTS = 3;
 
-/** What is measured, in the order in which it is. */
-const PARTS = ["kernels", "tiny", "threads", "large", "gguf", "serve", "many"] as const;
-
 /** Runs the bench. */
 export async function cpuBench(args: readonly string[]): Promise<void> {
-  const { values } = parseArgs({
-    args: [...args],
-    options: {
-      only: { type: "string", default: PARTS.join() },
-      directory: { type: "string" },
-      experts: { type: "string", default: "8" },
-      sizes: { type: "string", default: "tiny" },
-    },
-  });
-  const only = values.only.split(",");
+  const { only, directory: kept, experts, sizes } = parseCpuOptions(args);
   const module = llamaModule();
   if (module === null) {
-    console.log("Without llama.cpp beside it, which is where BENCH_LLAMA says: npm install --prefix DIR --ignore-scripts node-llama-cpp@3.22.1\n");
+    console.log("Without llama.cpp beside it: npm install --prefix DIR --ignore-scripts node-llama-cpp@3.22.1, and then BENCH_LLAMA=DIR\n");
   }
-  const directory = values.directory ?? await Deno.makeTempDir({ prefix: "latentmesh-gguf-" });
+  const directory = kept ?? await Deno.makeTempDir({ prefix: "latentmesh-gguf-" });
   const side = new Beside(module, directory);
   using tiny = new DirectoryFiles(TINY);
-  if (only.includes("kernels")) await benchKernels();
-  if (only.includes("tiny")) await benchTiny(tiny, side);
-  if (only.includes("threads")) await benchThreads(tiny);
-  if (only.includes("large")) await benchLarge(Number(values.experts), side);
-  if (only.includes("gguf")) await benchGguf(Number(values.experts), side);
-  if (only.includes("serve")) await benchServe();
-  if (only.includes("many")) {
-    if (values.sizes === "v2-lite") await benchManyOf(largeModel(Number(values.experts)), { weights: "q4", steps: LARGE_STEPS });
+  if (only.has("kernels")) await benchKernels();
+  if (only.has("tiny")) await benchTiny(tiny, side);
+  if (only.has("threads")) await benchThreads(tiny);
+  if (only.has("large")) await benchLarge(experts, side);
+  if (only.has("gguf")) await benchGguf(experts, side);
+  if (only.has("serve")) await benchServe();
+  if (only.has("many")) {
+    if (sizes === "v2-lite") await benchManyOf(largeModel(experts), { weights: "q4", steps: LARGE_STEPS });
     else await benchMany(tiny);
   }
-  if (values.directory === undefined) await Deno.remove(directory, { recursive: true });
+  if (kept === undefined) await Deno.remove(directory, { recursive: true });
 }
 
 /** llama.cpp, if it is there. */
