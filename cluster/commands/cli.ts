@@ -63,7 +63,7 @@ Examples:
  */
 export function createProgram(version: string, services: () => Promise<Services>): Command {
   const program = new Command("latentmesh")
-    .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches.")
+    .description("Serves multi-head-latent-attention language models on any GPU that WebGPU reaches, or on processors without one.")
     .version(version)
     .showHelpAfterError("(--help lists all flags)")
     .addHelpText("after", ENVIRONMENT);
