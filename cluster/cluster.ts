@@ -104,7 +104,7 @@ export class RunningCluster implements AsyncDisposable {
     this.spec = spec;
     this.failed = host.failed;
     this.summary = summarize(settings, resolveCuts(settings, model).decode, host);
-    this.advice = adviceFor(host.members, gpus);
+    this.advice = adviceFor(host, { gpus, threads: settings.tuning.threads });
   }
 
   /** Starts workers in processes of their own and waits until they can serve. @throws {LatentmeshError} */

@@ -8,13 +8,22 @@ import type { PartitionOptions } from "../../core/tpla/partition.ts";
 import type { Settings } from "../config/settings.ts";
 import { gpuAdvice } from "../planning/topology.ts";
 import { LocalHost } from "./local_host.ts";
-import type { Member, Unit } from "./unit.ts";
+import { threadAdvice } from "./share_cores.ts";
+import type { Unit } from "./unit.ts";
 import type { UnitHost } from "./unit_host.ts";
 
-/** What would make more of the machines. @param gpus of this host */
-export function adviceFor(members: readonly Member[], gpus: number): string[] {
+/** What would make more of the machines. @param gpus of this host @param threads that workers were asked to have */
+export function adviceFor(
+  { members, units }: UnitHost,
+  { gpus, threads }: { readonly gpus: number; readonly threads: number | undefined },
+): string[] {
   const onGpus = members.filter(({ hello }) => !isHost(hello.device.kind));
-  const advice = [gpuAdvice(onGpus.map(({ slot }) => slot), gpus), ...members.map(({ hello }) => hello.device.advice)];
+  const together = units.map((unit) => unit.members.filter((one) => one?.hello.device.kind === "wasm" && !one.slot.remote).length);
+  const advice = [
+    gpuAdvice(onGpus.map(({ slot }) => slot), gpus),
+    threadAdvice(threads, Math.max(...together)),
+    ...members.map(({ hello }) => hello.device.advice),
+  ];
   // Several workers have the same to say.
   return [...new Set(advice.filter((one) => one != null))];
 }

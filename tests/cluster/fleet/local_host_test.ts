@@ -55,6 +55,19 @@ describe("a process that serves alone", () => {
       { decode: { ranks: 4, groups: 2, halo: 3 }, prefill: { workers: 2, ranks: 2 } },
     ));
 
+  it("advises whoever asks for more threads than there are processors", async () => {
+    const advised = async (threads?: number) => {
+      let advice: readonly string[] = [];
+      await withLocal((cluster) => Promise.resolve(void (advice = cluster.advice)), undefined, { threads });
+      return advice;
+    };
+    const cores = navigator.hardwareConcurrency;
+    assertEquals(await advised(), []);
+    const [advice, ...others] = await advised(cores + 1);
+    assert(advice?.startsWith(`${cores + 1} threads take turns on ${cores} processor`), advice);
+    assertEquals(others, []);
+  });
+
   it("computes again what ran when a step or a prefill chunk fails, to the same bits", () => {
     const failing = new Map<string, number>();
     return withLocal(
