@@ -15,6 +15,7 @@ import {
   indexCacheOption,
   integer,
   integers,
+  positive,
   settingsOf,
   shutdownOption,
   withCell,
@@ -131,7 +132,7 @@ export function createProgram(version: string, services: () => Promise<Services>
 
   withModel(program.command("score").description("print the perplexity of documents"))
     .requiredOption("--text <file>", "JSON array of documents")
-    .option("--limit-tokens <n>", "tokens of each document", integer, 1024)
+    .option("--limit-tokens <n>", "tokens of each document", positive, 1024)
     .option("--json", "print JSON instead of a table")
     .action(async (flags: ScoreFlags) =>
       await (await import("./score.ts")).score(flags, async (...given) => await (await services()).loadEngine(...given))
@@ -139,7 +140,7 @@ export function createProgram(version: string, services: () => Promise<Services>
 
   withDevice(program.command("calibrate").description("collect the statistics from which a model's latent basis is chosen"))
     .option("--text <file>", "JSON array of documents (default: the built-in mixed text)")
-    .option("--tokens <n>", "tokens to use at most", integer, CALIBRATION_TOKENS)
+    .option("--tokens <n>", "tokens to use at most", positive, CALIBRATION_TOKENS)
     .option(
       "--budget <values>",
       "measure how much each layer had better cache of a token on a rank: so many values as a mean, as 96, or for 2 and 4 slices 2:96,4:64",
@@ -157,7 +158,7 @@ export function createProgram(version: string, services: () => Promise<Services>
     .addOption(cacheDtypeOption())
     .addOption(indexCacheOption())
     .option("--prefix <n>", "tokens of each document that are prefilled (default: half)", integer)
-    .option("--limit-tokens <n>", "tokens of each document", integer, 2048)
+    .option("--limit-tokens <n>", "tokens of each document", positive, 2048)
     .option("--json", "print JSON instead of a table")
     .action(async (flags: DriftFlags) =>
       await (await import("./drift.ts")).drift(flags, async (request) => await (await services()).measureDrift(request))

@@ -65,7 +65,9 @@ export async function scoreDocuments(
   let tokens = 0;
   let nll = 0;
   for (const [index, document] of documents.entries()) {
-    const score = await engine.score(document, { limitTokens });
+    const score = await engine.score(document, { limitTokens }).catch((error) => {
+      throw named(error, `document ${index + 1}`);
+    });
     tokens += score.tokens;
     nll += score.nll;
     perDocument.push({ tokens: score.tokens, nllPerToken: score.tokens === 0 ? 0 : score.nll / score.tokens });
@@ -80,4 +82,10 @@ export async function scoreDocuments(
     );
   }
   return { tokens, nllPerToken: nll / tokens, perplexity: Math.exp(nll / tokens), perDocument };
+}
+
+/** The same error, with the flag that has a document cut before it is too long. */
+function named(error: unknown, document: string): unknown {
+  if (!(error instanceof LatentmeshError) || error.code !== "invalid_request") return error;
+  return new LatentmeshError(error.code, `Cannot score ${document}: ${error.message}; give a lower --limit-tokens`, { param: "text", cause: error });
 }

@@ -253,6 +253,13 @@ export function integer(text: string): number {
   return Number(text);
 }
 
+/** A whole number of at least 1. */
+export function positive(text: string): number {
+  const value = integer(text);
+  if (value === 0) throw new InvalidArgumentError("It must be at least 1.");
+  return value;
+}
+
 /** Whole numbers, separated by commas. */
 export function integers(text: string): number[] {
   return text.split(",").map((part) => integer(part.trim()));

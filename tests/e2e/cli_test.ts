@@ -47,6 +47,8 @@ describe("command line", () => {
       [["serve", "--model", "synthetic:tiny", "--basis", "balanced"], "synthetic models take identity or hadamard"],
       [["calibrate", "--model", "synthetic:tiny"], "nothing to calibrate"],
       [["calibrate"], "Say what to calibrate: --model DIR"],
+      [["calibrate", "--tokens", "0", "--output", "/nowhere"], "'--tokens <n>' argument '0' is invalid. It must be at least 1"],
+      [["score", "--text", "/nowhere.json", "--limit-tokens", "0"], "'--limit-tokens <n>' argument '0' is invalid. It must be at least 1"],
       [["serve", "--config", "/nowhere.yaml"], "Cannot read /nowhere.yaml"],
       [["score", "--text", "/nowhere.json"], "Cannot read /nowhere.json"],
       [["serve", "--port", "0", "--attention", "mla", "--latent-groups", "2"], "latentGroups is 2"],
