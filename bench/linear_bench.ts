@@ -4,15 +4,16 @@
  * @module
  */
 import { parseArgs } from "node:util";
+import { bitsPerWeight } from "../core/model/packing.ts";
 import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
-import { UNITS_TABLE } from "../kernels/linear/units_table.ts";
+import { UNITS_TABLES, type UnitsBits } from "../kernels/linear/units_table.ts";
 import { openBenchDevice } from "./support/device.ts";
 import { storedLayout, type StoredName, storedNames } from "./support/stored.ts";
 import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
-import { type BenchLayer, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
+import { type BenchLayer, bindable, layersOf, type MadeLayer, makeLayer } from "./linear/layers.ts";
 import { timeOne } from "./linear/timing.ts";
 import { timeUnits } from "./linear/tune.ts";
 import { chooseUnits, TABLE_URL, withTable } from "./linear/units_table.ts";
@@ -57,7 +58,7 @@ export async function linearBench(args: readonly string[]): Promise<void> {
   if (values.write) await writeTable(device, stopwatch, layers, { format: formats[0], shape: values.shape });
   else {for (const format of formats) {
       const timings: Timing[] = [];
-      for (const layer of layers) {
+      for (const layer of layers.map((layer) => bindable(layer, format, device.limits.maxBindingBytes))) {
         if (layer.matrices * layer.outputs * storedLayout(format, layer.columns).rowBytes > device.limits.maxBindingBytes) {
           console.log(`${layer.name} is left out: larger than what this device binds`);
           continue;
@@ -85,7 +86,8 @@ async function writeTable(
   // In a step it runs beside the experts' first layer, in a division of theirs.
   const alone = layers.filter(({ name }) => name !== "shared down");
   const timings = await timeUnits(device, stopwatch, alone, format);
-  const table = { ...UNITS_TABLE, ...chooseUnits(timings) };
+  const bits = bitsPerWeight(storedLayout(format, alone[0].columns).format) as UnitsBits;
+  const table = { ...UNITS_TABLES[bits], ...chooseUnits(timings) };
   printTable([
     ["kind", "up to", "rows", "division", "all layers of a step, ms"],
     ...timings.map(({ kind, upTo, rows, division, ms }) => {
@@ -95,10 +97,12 @@ async function writeTable(
   ]);
   await Deno.writeTextFile(
     TABLE_URL,
-    withTable(await Deno.readTextFile(TABLE_URL), table, `Measured on ${device.description}: ${shape}, ${format}.`),
+    withTable(await Deno.readTextFile(TABLE_URL), bits, table, `Measured on ${device.description}: ${shape}, ${format}`),
   );
   console.log(
-    `\nThe table is written, after ${((performance.now() - started) / 1000).toFixed(0)} s. Kinds of layers that were not measured are as they were`,
+    `\nThe table of weights of ${bits} bits is written, after ${
+      ((performance.now() - started) / 1000).toFixed(0)
+    } s. Kinds of layers that were not measured are as they were`,
   );
 }
 

@@ -76,6 +76,13 @@ export function layersOf(spec: ModelSpec): readonly BenchLayer[] {
   ];
 }
 
+/** A layer with as many experts as can be bound at once: where there are more, a step takes them in parts. */
+export function bindable(layer: BenchLayer, stored: StoredName, mostBytes: number): BenchLayer {
+  if (layer.select.kind !== "expert") return layer;
+  const { outputs, columns, matrices, active } = layer;
+  return { ...layer, matrices: Math.max(active, Math.min(matrices, Math.floor(mostBytes / (outputs * storedLayout(stored, columns).rowBytes)))) };
+}
+
 /** A layer on a device, as often as it takes to find none of it in a cache. */
 export interface MadeLayer {
   readonly layer: BenchLayer;

@@ -8,7 +8,7 @@ import type { Device } from "../../kernels/device/device.ts";
 import { kindOf } from "../../kernels/linear/layer_kind.ts";
 import type { Stopwatch } from "../roofline/stopwatch.ts";
 import { compileCandidate, UNITS_TRIED } from "./candidates.ts";
-import { type BenchLayer, makeLayer } from "./layers.ts";
+import { type BenchLayer, bindable, makeLayer } from "./layers.ts";
 import { timeOne } from "./timing.ts";
 import type { UnitsTiming } from "./units_table.ts";
 
@@ -20,7 +20,7 @@ export async function timeUnits(
   format: StoredName,
 ): Promise<UnitsTiming[]> {
   const timings = new Map<string, UnitsTiming>();
-  for (const layer of layers) {
+  for (const layer of layers.map((layer) => bindable(layer, format, device.limits.maxBindingBytes))) {
     const kind = kindOf(layer);
     const tried = UNITS_TRIED[kind];
     const all = tried.flatMap(({ rows }) => rows);

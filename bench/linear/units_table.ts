@@ -5,7 +5,7 @@
  */
 import type { UnitsDivision } from "../../kernels/linear/batch_units.ts";
 import type { LayerKind } from "../../kernels/linear/layer_kind.ts";
-import type { UnitsTable } from "../../kernels/linear/units_table.ts";
+import type { UnitsBits, UnitsTable } from "../../kernels/linear/units_table.ts";
 
 /** Where the table is. */
 export const TABLE_URL = new URL("../../kernels/linear/units_table.ts", import.meta.url);
@@ -46,14 +46,15 @@ export function chooseUnits(timings: readonly UnitsTiming[]): Partial<UnitsTable
   return table;
 }
 
-/** The file's text with other contents. @param origin what they are from, a sentence */
-export function withTable(file: string, table: UnitsTable, origin: string): string {
-  const head = file.slice(0, file.indexOf("/** ", file.indexOf("export type UnitsTable")));
+/** The file's text with another table for weights of so many bits. @param origin what it is from, a sentence without a full stop */
+export function withTable(file: string, bits: UnitsBits, table: UnitsTable, origin: string): string {
+  const begin = new RegExp(`^  // .*\\n  ${bits}: \\{\\n`, "m").exec(file)!;
+  const end = file.indexOf("\n  },\n", begin.index) + "\n  },\n".length;
   const rows = (kind: LayerKind) =>
     table[kind].map(([upTo, { columnParts, outputParts, outputTiles, items, depth, ahead }]) => {
       const fields = { columnParts, outputParts, outputTiles, items, depth, ahead };
-      return `    [${upTo}, { ${Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join(", ")} }],\n`;
+      return `      [${upTo}, { ${Object.entries(fields).map(([name, value]) => `${name}: ${value}`).join(", ")} }],\n`;
     }).join("");
-  const kinds = (Object.keys(table) as LayerKind[]).map((kind) => `  ${kind}: [\n${rows(kind)}  ],\n`).join("");
-  return `${head}/** ${origin} */\nexport const UNITS_TABLE: UnitsTable = {\n${kinds}};\n`;
+  const kinds = (Object.keys(table) as LayerKind[]).map((kind) => `    ${kind}: [\n${rows(kind)}    ],\n`).join("");
+  return `${file.slice(0, begin.index)}  // ${origin}.\n  ${bits}: {\n${kinds}  },\n${file.slice(end)}`;
 }

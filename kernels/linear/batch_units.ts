@@ -9,6 +9,7 @@ import { constants, type Kernel, workgroupMemory } from "../authoring/contract.t
 import halves from "../authoring/halves.wgsl" with { type: "text" };
 import { fill, sectionsOf } from "../authoring/sections.ts";
 import { unroll } from "../authoring/unroll.ts";
+import { octetsWgsl } from "../authoring/weight_format/octets.ts";
 import { quadsPerVector, weightFormatWgsl } from "../authoring/weight_format/weight_format.ts";
 import { batchGrid, batchItemsWgsl, foundBytes } from "./batch_items.ts";
 import source from "./batch_units.wgsl" with { type: "text" };
@@ -132,7 +133,7 @@ export const batchUnits: Kernel<BatchUnitsConfig, LinearBindings, LinearParams> 
     };
     const facts = `const ADDS = ${config.adds ?? false};\nconst WEIGHTS_ARE_HALVES = ${("f16" satisfies WeightFormat) === layout.format};\n`;
     const filled = fill(source, { ...sectionsOf(read), ...sectionsOf(OUTPUTS[output]) });
-    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + batchItemsWgsl(config) + unroll(filled, numbers);
+    return constants(numbers) + facts + halves + weightFormatWgsl(layout) + octetsWgsl(layout) + batchItemsWgsl(config) + unroll(filled, numbers);
   },
   workgroupBytes: batchUnitsBytes,
   workgroups: ({ division, ...config }, params) => batchGrid(config, { items: division.items, outputs: tileOutputsOf(division) }, params),

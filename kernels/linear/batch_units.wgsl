@@ -98,7 +98,7 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
         let now_{a} = k + {a}u * DEPTH;
         @unroll(l, INPUT_LOADS) {
           if (input_row_{l} < count) {
-            memory[input_to_{l}] = select(input_{a}_{l}, vec4(0u), RAGGED && now_{a} / 8u + octet_{l} >= COLUMNS / 8u);
+            memory[input_to_{l}] = input_octet(select(input_{a}_{l}, vec4(0u), RAGGED && now_{a} / 8u + octet_{l} >= COLUMNS / 8u));
           }
         }
         @unroll(l, WEIGHT_LOADS) {
@@ -111,10 +111,7 @@ fn multiply(thread: u32, subgroup: u32, matrix: u32, first_output: u32, first: u
               let by_{a}_{l} = scale_from(scale_{a}_{l}, vector_of(now_{a}, vector_{l}) * QUADS * 4u);
               let zero_{a}_{l} = zero_from(scale_{a}_{l});
               @unroll(p, QUAD_PAIRS) {
-                {
-                  let even = widen(held_{a}_{l}, 2u * {p}u, zero_{a}_{l}) * by_{a}_{l};
-                  memory[weight_to_{l} + {p}u] = halves(even, widen(held_{a}_{l}, 2u * {p}u + 1u, zero_{a}_{l}) * by_{a}_{l});
-                }
+                memory[weight_to_{l} + {p}u] = weight_octet(held_{a}_{l}, {p}u, zero_{a}_{l}, by_{a}_{l});
               }
             }
           }

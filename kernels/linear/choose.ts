@@ -7,13 +7,14 @@
  *
  * @module
  */
+import { bitsPerWeight } from "../../core/model/packing.ts";
 import { workgroupMemory } from "../authoring/contract.ts";
 import { quadsPerVector } from "../authoring/weight_format/weight_format.ts";
 import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { fitsBatchUnits, type UnitsDivision, unitsThreads } from "./batch_units.ts";
 import { kindOf, type LayerKind } from "./layer_kind.ts";
 import type { LinearConfig } from "./linear.ts";
-import { UNITS_TABLE } from "./units_table.ts";
+import { UNITS_TABLES, type UnitsBits } from "./units_table.ts";
 
 /**
  * How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, with so many `threads` if another runs beside it;
@@ -91,7 +92,7 @@ function waysOnUnits(layer: LayerShape, both: readonly LayerShape[], rows: numbe
   const able = both.filter(({ precise = false }) => !precise);
   if (able.length === 0 || rows === 0) return null;
   const largest = largestOf(able);
-  const table = UNITS_TABLE[kindOf(largest)];
+  const table = (UNITS_TABLES[bitsPerWeight(largest.layout.format) as UnitsBits] ?? UNITS_TABLES[16])[kindOf(largest)];
   const used = table.slice(0, table.findIndex(([upTo]) => rows <= upTo) + 1);
   const fits = (division: UnitsDivision) =>
     able.every(({ layout, select }) => fitsBatchUnits({ layout, select, division, mostItems: rows }, workgroupLimit));

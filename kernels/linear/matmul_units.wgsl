@@ -67,7 +67,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
   }
   for (var k = 0u; k < COLUMNS; k += DEPTH) {
     @unroll(l, INPUT_LOADS) {
-      memory[input_to_{l}] = input_{l};
+      memory[input_to_{l}] = input_octet(input_{l});
     }
     @unroll(l, WEIGHT_LOADS) {
       if (WEIGHTS_ARE_HALVES) {
@@ -76,7 +76,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(subgroup_id) subgroup:
         let scale = scale_from(scale_{l}, k + weight_vector_{l} * QUADS * 4u);
         let zero = zero_from(scale_{l});
         @unroll(p, QUAD_PAIRS) {
-          memory[weight_to_{l} + {p}u] = halves(widen(words_{l}, 2u * {p}u, zero) * scale, widen(words_{l}, 2u * {p}u + 1u, zero) * scale);
+          memory[weight_to_{l} + {p}u] = weight_octet(words_{l}, {p}u, zero, scale);
         }
       }
     }

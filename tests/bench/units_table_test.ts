@@ -7,7 +7,7 @@ import { chooseUnits, TABLE_URL, type UnitsTiming, withTable } from "../../bench
 import { parseModelConfig } from "../../core/model/config.ts";
 import { configOf } from "../../core/model/synthetic/shapes.ts";
 import type { UnitsDivision } from "../../kernels/linear/batch_units.ts";
-import { UNITS_TABLE } from "../../kernels/linear/units_table.ts";
+import { UNITS_TABLES } from "../../kernels/linear/units_table.ts";
 import { EmulatedDevice } from "../support/wgsl/emulated_device.ts";
 
 const BASE: UnitsDivision = { columnParts: 4, outputParts: 1, outputTiles: 1, items: 16, depth: 64, ahead: 1 };
@@ -15,12 +15,14 @@ const BASE: UnitsDivision = { columnParts: 4, outputParts: 1, outputTiles: 1, it
 describe("the table of divisions on matrix units", () => {
   it("is written as it is kept", async () => {
     const file = await Deno.readTextFile(TABLE_URL);
-    const [, origin] = /\/\*\* ([^\n]*) \*\/\nexport const UNITS_TABLE/.exec(file)!;
-    assertEquals(withTable(file, UNITS_TABLE, origin), file);
-    const other = { ...UNITS_TABLE, head: [[Infinity, BASE]] as const };
-    const written = withTable(file, other, "Made up.");
-    assert(written.includes("/** Made up. */\nexport const UNITS_TABLE") && written.includes("  head: [\n    [Infinity, { columnParts: 4, "));
-    assertEquals(withTable(written, UNITS_TABLE, origin), file);
+    for (const bits of [16, 8, 4] as const) {
+      const [, origin] = new RegExp(`\\n  // ([^\\n]*)\\.\\n  ${bits}: `).exec(file)!;
+      const table = UNITS_TABLES[bits];
+      assertEquals(withTable(file, bits, table, origin), file);
+      const written = withTable(file, bits, { ...table, head: [[Infinity, BASE]] as const }, "Made up");
+      assert(written.includes(`\n  // Made up.\n  ${bits}: {\n`) && written.includes("    head: [\n      [Infinity, { columnParts: 4, "));
+      assertEquals(withTable(written, bits, table, origin), file, "and the others are as they were");
+    }
   });
 
   it("has what is quickest for each number of rows, with parts of the columns alike", () => {
@@ -42,7 +44,7 @@ describe("the table of divisions on matrix units", () => {
   it("can be had from every layer of a step: a few ways for each number of rows, of which all run", async () => {
     for (const tried of Object.values(UNITS_TRIED)) {
       assertEquals(tried.at(-1)!.upTo, Infinity);
-      for (const { divisions } of tried) assert(divisions.length <= 6);
+      for (const { divisions } of tried) assert(divisions.length <= 8);
     }
     const small = {
       vocab_size: 96,

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { type Code, map, unify } from "./code.ts";
+import { type Code, map, rounded, unify } from "./code.ts";
 import { elementOf, NONE, scalar, type Type } from "./types.ts";
 
 /** A call. @param to what `bitcast` makes of it @throws {SyntaxError} if there is no such function */
@@ -14,7 +14,8 @@ export function builtinCall(name: string, a: readonly Code[], to: () => Type): C
         ? { code: `(${a[0].code} ? 1 : 0)`, type: scalar("u32") }
         : { code: `(Math.trunc(${a[0].code}) >>> 0)`, type: scalar("u32") };
     case "f32":
-      return { code: `Math.fround(${a[0].code})`, type: scalar("f32") };
+    case "f16":
+      return { code: rounded(name, a[0].code), type: scalar(name) };
     case "min":
     case "max": {
       const [x, y] = unify(a[0], a[1]);
@@ -34,7 +35,7 @@ export function builtinCall(name: string, a: readonly Code[], to: () => Type): C
     case "fma": {
       const [x, y] = unify(a[0], a[1]);
       const [, z] = unify(x, a[2]);
-      return map([x, y, z], x.type, (p, q, r) => `Math.fround(${p} * ${q} + ${r})`);
+      return map([x, y, z], x.type, (p, q, r) => rounded(elementOf(x.type), `${p} * ${q} + ${r}`));
     }
     case "select": {
       const [no, yes] = unify(a[0], a[1]);
@@ -50,6 +51,9 @@ export function builtinCall(name: string, a: readonly Code[], to: () => Type): C
       const from = elementOf(a[0].type);
       const type = to();
       const of = elementOf(type);
+      // Two of them lie in a word.
+      if (of === "f16") return { code: `$unpack(${a[0].code})`, type };
+      if (from === "f16") return { code: `$pack(${a[0].code})`, type };
       if (from === of || (from !== "f32" && of !== "f32")) return { code: a[0].code, type };
       return map(a, type, (p) => of === "f32" ? `$asFloat(${p})` : `$asBits(${p})`);
     }

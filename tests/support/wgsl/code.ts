@@ -44,11 +44,16 @@ export function map(values: readonly Code[], type: Type, write: (...names: strin
 export function vectorOf(size: number, of: Scalar | null, parts: readonly Code[]): Code {
   const element = of ?? parts.map(({ type }) => elementOf(type)).reduce((a, b) => a === "int" || (a === "float" && b !== "int") ? b : a);
   const type: Type = { kind: "vector", of: element, size };
-  const as = (code: string) => element === "f32" ? `Math.fround(${code})` : code;
+  const as = (code: string) => rounded(element, code);
   if (parts.length === 0) return { code: `new Array(${size}).fill(0)`, type };
   if (parts.length === 1 && parts[0].type.kind === "scalar") return { code: `new Array(${size}).fill(${as(parts[0].code)})`, type };
   const list = parts.map(({ code, type }) => type.kind === "vector" ? `...(${code})` : as(code));
   return { code: `[${list}]`, type };
+}
+
+/** A number as a type of floats has it. */
+export function rounded(of: Scalar, code: string): string {
+  return of === "f32" ? `Math.fround(${code})` : of === "f16" ? `Math.f16round(${code})` : code;
 }
 
 /** One element. */
@@ -62,7 +67,8 @@ export function arithmetic(operator: string, of: Scalar, x: string, y: string): 
       if (operator === "%") return `(${x} % ${y})`;
       return `((${x} ${operator} ${y}) >>> 0)`;
     case "f32":
-      return `Math.fround(${x} ${operator} ${y})`;
+    case "f16":
+      return rounded(of, `${x} ${operator} ${y}`);
     case "float":
       return `(${x} ${operator} ${y})`;
     case "bool":
@@ -108,7 +114,7 @@ export function binary(operator: string, a: Code, b: Code): Code {
 /** A value as one of another type: numbers that are written down take the type that they meet. */
 export function convert({ code, type }: Code, to: Type): Code {
   if (type.kind === "scalar" && to.kind === "scalar" && (type.of === "int" || type.of === "float")) {
-    return { code: to.of === "f32" ? `Math.fround(${code})` : code, type: to };
+    return { code: rounded(to.of, code), type: to };
   }
   if (type.kind === "vector" && to.kind === "vector" && (type.of === "int" || type.of === "float")) return { code, type: to };
   return { code, type };
