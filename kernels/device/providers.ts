@@ -48,7 +48,7 @@ export async function openDevice(choice: DeviceChoice, options: OpenDeviceOption
     case "cpu":
       return { device: new CpuDevice(options.limits, options.times), reason: "asked for by --device cpu" };
     case "wasm":
-      return { device: new WasmDevice(options), reason: "asked for by --device wasm" };
+      return { device: await WasmDevice.open(options), reason: "asked for by --device wasm" };
     case "deno":
       return { device: await openGpu("deno", navigator.gpu, options), reason: "asked for by --device deno" };
     case "dawn":
@@ -69,10 +69,10 @@ async function openAuto(options: OpenDeviceOptions): Promise<OpenedDevice> {
     because = (why) => `${why}; ${dawn.problem}`;
     hasDawn = dawn.loaded;
   }
-  const host = (why: string): OpenedDevice => ({ device: new WasmDevice(options), reason: because(why) });
+  const host = async (why: string): Promise<OpenedDevice> => ({ device: await WasmDevice.open(options), reason: because(why) });
   const adapter = await requestAdapter(navigator.gpu);
-  if (adapter === null) return host("there is no GPU driver (Vulkan, Metal or DirectX 12)");
-  if (isSoftware(adapter)) return host(`the only GPU driver is a software one (${describe(adapter)}), which is slower than WebAssembly`);
+  if (adapter === null) return await host("there is no GPU driver (Vulkan, Metal or DirectX 12)");
+  if (isSoftware(adapter)) return await host(`the only GPU driver is a software one (${describe(adapter)}), which is slower than WebAssembly`);
   const device = await openAdapter("deno", adapter, options);
   return { device, reason: because("a hardware GPU"), advice: hasDawn ? undefined : dawnAdvice(adapter.info as AdapterFacts, Deno.build.os) };
 }

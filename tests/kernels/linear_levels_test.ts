@@ -37,7 +37,7 @@ const LEVELS = [
 
 describe("levels on wasm", () => {
   let device: WasmDevice;
-  beforeAll(() => void (device = new WasmDevice()));
+  beforeAll(async () => void (device = await WasmDevice.open()));
   afterAll(() => device.close());
 
   it("gives levels as checkpoints have them the same bits however many rows there are, and those of blocks of any size", async () => {

@@ -3,14 +3,14 @@
  *
  * @module
  */
-import { gunzipSync, gzipSync } from "node:zlib";
 
-/** A module's bytes. */
-export function unpackModule(text: string): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(gunzipSync(Uint8Array.fromBase64(text)));
+/** Compiles them. Through streams: loading Node's zlib for it takes a worker's process 35 ms. */
+export async function compilePacked(text: string): Promise<WebAssembly.Module> {
+  return await WebAssembly.compile(await unpackModule(text));
 }
 
-/** The other way, in lines. */
-export function packModule(bytes: Uint8Array<ArrayBuffer>): string {
-  return new Uint8Array(gzipSync(bytes, { level: 9 })).toBase64().replace(/.{150}/g, "$&\n") + "\n";
+/** A module's bytes. */
+export async function unpackModule(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const compressed = new Blob([Uint8Array.fromBase64(text)]).stream();
+  return await new Response(compressed.pipeThrough(new DecompressionStream("gzip"))).bytes();
 }

@@ -6,7 +6,7 @@
 import fused from "./fused.base64" with { type: "text" };
 import plain from "./plain.base64" with { type: "text" };
 import { WASM_KERNELS } from "../../authoring/wasm_program.ts";
-import { unpackModule } from "./packed_module.ts";
+import { compilePacked } from "./packed_module.ts";
 import type { Block, WasmMemory } from "./wasm_memory.ts";
 
 /** What the modules export. */
@@ -32,15 +32,11 @@ const WORTH_SHARING = 30_000;
 /** Shares for each thread into which what is left of a job is cut whenever one is taken. */
 const SHARES = 2;
 
-const modules = new Map<boolean, WebAssembly.Module>();
+const modules = new Map<boolean, Promise<WebAssembly.Module>>();
 
 /** The kernels, compiled once per process. */
-function moduleOf(fuses: boolean): WebAssembly.Module {
-  const known = modules.get(fuses);
-  if (known !== undefined) return known;
-  const module = new WebAssembly.Module(unpackModule(fuses ? fused : plain));
-  modules.set(fuses, module);
-  return module;
+export function kernelsModule(fuses: boolean): Promise<WebAssembly.Module> {
+  return modules.getOrInsertComputed(fuses, () => compilePacked(fuses ? fused : plain));
 }
 
 /** Threads over one memory. */
@@ -55,10 +51,10 @@ export class WasmPool {
   #scratchBytes = 1 << 16;
   #scratch: Block;
 
-  constructor(memory: WasmMemory, threads: number, fuses: boolean) {
+  constructor(memory: WasmMemory, threads: number, module: WebAssembly.Module) {
     this.#memory = memory;
     this.threads = threads;
-    this.#module = moduleOf(fuses);
+    this.#module = module;
     this.#exports = new WebAssembly.Instance(this.#module, { env: { memory: memory.memory } }).exports as unknown as WasmExports;
     this.#scratch = memory.allocate(this.#scratchBytes, "scratch");
   }

@@ -9,7 +9,7 @@ import { CpuBound, CpuDevice, type HostMemory } from "../cpu_device.ts";
 import { checkBindings, type CompiledKernel, type DeviceBuffer, type DeviceKind, type DeviceLimits } from "../device.ts";
 import { byteDots } from "./byte_dots.ts";
 import { fuses } from "./fuses.ts";
-import { WasmPool } from "./pool.ts";
+import { kernelsModule, WasmPool } from "./pool.ts";
 import type { ByteDots, WasmArguments, WasmBinding, WasmProgram, WorkingPart } from "../../authoring/wasm_program.ts";
 import { WasmMemory } from "./wasm_memory.ts";
 
@@ -40,14 +40,20 @@ export class WasmDevice extends CpuDevice {
   /** The largest so far; smaller ones before it are still those of whoever was bound to them. */
   readonly #working = new Map<WorkingPart, WasmArguments>();
 
-  constructor(options: WasmOptions = {}) {
-    const { limits = {}, times = false, threads = navigator.hardwareConcurrency, fma = fuses() } = options;
+  private constructor(module: WebAssembly.Module, fma: boolean, options: WasmOptions) {
+    const { limits = {}, times = false, threads = navigator.hardwareConcurrency } = options;
     super(limits, times);
     this.#wide = options.wide ?? false;
     this.#byteDots = options.byteDots === undefined ? byteDots() : options.byteDots;
-    this.#pool = new WasmPool(this.#memory, threads, fma);
+    this.#pool = new WasmPool(this.#memory, threads, module);
     // Not how many threads there are, which changes no bit: ranks of a group on hosts of different sizes go together.
     this.description = fma ? "WebAssembly kernels" : "WebAssembly kernels without fused multiplication";
+  }
+
+  /** Compiles the kernels, if no device of this process has yet. */
+  static async open(options: WasmOptions = {}): Promise<WasmDevice> {
+    const { fma = fuses() } = options;
+    return new WasmDevice(await kernelsModule(fma), fma, options);
   }
 
   protected override allocate(label: string, bytes: number): HostMemory {

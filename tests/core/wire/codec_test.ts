@@ -4,7 +4,7 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "npm:fast-check@4.10.2";
-import { Packr } from "msgpackr/index-no-eval";
+import { Packr } from "msgpackr/pack";
 import { LatentmeshError } from "../../../core/errors.ts";
 import { decodeFrame, encodeFrame, ReusableFrame } from "../../../core/wire/codec.ts";
 import { MAX_DEPTH, MAX_ITEMS } from "../../../core/wire/limits.ts";

@@ -20,7 +20,7 @@ import { committedFile, compileWasm, VARIANTS } from "../../support/wasm/compile
 describe("WebAssembly kernels", () => {
   itOfWhole("are committed as they compile: deno task wasm", async () => {
     for (const variant of VARIANTS) {
-      assertEquals(unpackModule(await Deno.readTextFile(committedFile(variant))), await compileWasm(variant), variant);
+      assertEquals(await unpackModule(await Deno.readTextFile(committedFile(variant))), await compileWasm(variant), variant);
     }
   });
 
@@ -126,7 +126,7 @@ describe("WebAssembly kernels", () => {
   });
 
   it("give threads as much to work with as the largest needs, though others ran before it was bound", async () => {
-    const device = new WasmDevice({ threads: 3 });
+    const device = await WasmDevice.open({ threads: 3 });
     const random = new Random(SEED);
     for (const columns of [64, 20_000]) {
       const [outputs, most] = [400, 4];
@@ -173,11 +173,11 @@ describe("WebAssembly kernels", () => {
     const gated = "gated" as const;
     const alone = [];
     for (const { packed, x, shape } of layers) {
-      const device = new WasmDevice({ threads: 1 });
+      const device = await WasmDevice.open({ threads: 1 });
       alone.push(await multiplyOn(device, packed, x, shape, gated));
       await device.close();
     }
-    const device = new WasmDevice({ threads: 2 });
+    const device = await WasmDevice.open({ threads: 2 });
     for (let run = 0; run < 12; run++) {
       const i = random.below(layers.length);
       const { packed, x, shape } = layers[i];
@@ -259,7 +259,7 @@ async function multiply(
   shape: Shape,
   options: Pick<WasmOptions, "fma" | "byteDots" | "wide"> = {},
 ): Promise<Float32Array> {
-  const device = new WasmDevice({ ...options, threads });
+  const device = await WasmDevice.open({ ...options, threads });
   const result = await multiplyOn(device, packed, x, shape);
   await device.close();
   return result;

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { packModule } from "../../../kernels/device/wasm/packed_module.ts";
+import { gzipSync } from "node:zlib";
 import asc from "npm:assemblyscript@0.28.20/asc";
 
 const ROOT = new URL("../../../kernels/", import.meta.url);
@@ -32,6 +32,11 @@ export async function compileWasm(variant: typeof VARIANTS[number]): Promise<Uin
 /** Where a variant is committed. */
 export function committedFile(variant: typeof VARIANTS[number]): URL {
   return new URL(`device/wasm/${variant}.base64`, ROOT);
+}
+
+/** As it is committed, see `packed_module.ts`, in lines. */
+function packModule(bytes: Uint8Array<ArrayBuffer>): string {
+  return new Uint8Array(gzipSync(bytes, { level: 9 })).toBase64().replace(/.{150}/g, "$&\n") + "\n";
 }
 
 /** AssemblyScript asks for `.ts`; its files are called otherwise, since no other compiler understands them. */

@@ -9,7 +9,7 @@ import { roundUp } from "../../../core/numeric.ts";
 import type { Kernel, Params } from "../../../kernels/authoring/contract.ts";
 import { type ByteDots, WASM_KERNELS, type WasmArguments } from "../../../kernels/authoring/wasm_program.ts";
 import fused from "../../../kernels/device/wasm/fused.base64" with { type: "text" };
-import { unpackModule } from "../../../kernels/device/wasm/packed_module.ts";
+import { compilePacked } from "../../../kernels/device/wasm/packed_module.ts";
 import plain from "../../../kernels/device/wasm/plain.base64" with { type: "text" };
 import type { WasmExports } from "../../../kernels/device/wasm/pool.ts";
 import { type Block, WasmMemory } from "../../../kernels/device/wasm/wasm_memory.ts";
@@ -28,7 +28,7 @@ export const BLOCKS = 12;
 let last = 0;
 
 /** The modules by how they multiply and add. */
-const MODULES = { fused: moduleOf(fused), plain: moduleOf(plain) };
+const MODULES = { fused: await compilePacked(fused), plain: await compilePacked(plain) };
 
 /** Compiled how, and how bytes are multiplied. */
 export interface Compiled {
@@ -107,8 +107,4 @@ function atEnd(memory: WasmMemory, bytes: number): Block {
   const whole = roundUp(Math.max(bytes, 1), 64);
   memory.allocate(roundUp(ROOM + whole, 1 << 16), "what does not fit");
   return { address: memory.memory.buffer.byteLength - whole, bytes: whole };
-}
-
-function moduleOf(base64: string): WebAssembly.Module {
-  return new WebAssembly.Module(unpackModule(base64));
 }

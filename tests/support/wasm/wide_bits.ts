@@ -17,7 +17,7 @@ const FORMATS: readonly WeightFormat[] = ["f32", "bf16", "f16", "fp8", "q8", "q4
 /** A hash of all of them. @param wide as V8 was started */
 export async function bitsOf(wide: boolean): Promise<string> {
   const hash = createHash("sha256");
-  const device = new WasmDevice({ threads: 2, wide });
+  const device = await WasmDevice.open({ threads: 2, wide });
   for (const [i, format] of FORMATS.entries()) {
     for (const [rows, columns, outputs] of [[1, 320, 40], [4, 61, 9], [7, 100, 10], [8, 320, 70], [16, 203, 33], [37, 64, 130]]) {
       const task = makeTask(new Random(SEED + i), { layout: matrixLayout(format, columns, 64), outputs, rows, select: { kind: "all" } });
