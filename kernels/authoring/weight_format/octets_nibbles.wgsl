@@ -5,8 +5,8 @@ fn input_octet(inputs: vec4<u32>) -> vec4<u32> {
   return vec4(low.x, high.x, low.y, high.y);
 }
 
-// Levels go into the mantissas of 1024 + level. Less their zero point and divided by 16, they leave a scale of up to 4094 its place in f16; whose weights f16 could not
-// hold, a larger one, counts as that.
+// Levels go into the mantissas of 1024 + level. Less their zero point and divided by 16, they leave a scale of up to 4094 its place in f16; a larger one, some of whose
+// weights f16 cannot hold, counts as that.
 fn weight_octet(words: vec4<u32>, at: u32, zero: f32, scale: f32) -> vec4<u32> {
   let mantissas = ((vec4(words[at]) >> vec4(0u, 4u, 8u, 12u)) & vec4(0x000f000fu)) | vec4(0x64006400u);
   let less = vec2(f16(-64.0 - zero / 16.0));
