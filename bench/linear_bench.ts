@@ -9,7 +9,7 @@ import { parseModelConfig } from "../core/model/config.ts";
 import { configOf, shapeNamed } from "../core/model/synthetic/shapes.ts";
 import type { Device } from "../kernels/device/device.ts";
 import { type DecodeWay, decodeWays } from "../kernels/linear/choose.ts";
-import { UNITS_TABLES, type UnitsBits } from "../kernels/linear/units_table.ts";
+import { UNITS_TABLES } from "../kernels/linear/units_table.ts";
 import { openBenchDevice } from "./support/device.ts";
 import { storedLayout, type StoredName, storedNames } from "./support/stored.ts";
 import { type Candidate, candidateName, candidatesFor, compileCandidate, readCandidates } from "./linear/candidates.ts";
@@ -82,12 +82,14 @@ async function writeTable(
   { format, shape }: { readonly format: StoredName; readonly shape: string },
 ): Promise<void> {
   if (!device.features.matrixUnits) throw new TypeError(`Cannot write the table: ${device.description} has no matrix units here`);
+  const bits = bitsPerWeight(storedLayout(format, layers[0].columns).format);
+  const known = UNITS_TABLES[bits];
+  if (known === undefined) throw new TypeError(`Cannot write the table: there is none for weights of ${bits} bits, which matrix units round`);
   const started = performance.now();
   // In a step it runs beside the experts' first layer, in a division of theirs.
   const alone = layers.filter(({ name }) => name !== "shared down");
   const timings = await timeUnits(device, stopwatch, alone, format);
-  const bits = bitsPerWeight(storedLayout(format, alone[0].columns).format) as UnitsBits;
-  const table = { ...UNITS_TABLES[bits], ...chooseUnits(timings) };
+  const table = { ...known, ...chooseUnits(timings) };
   printTable([
     ["kind", "up to", "rows", "division", "all layers of a step, ms"],
     ...timings.map(({ kind, upTo, rows, division, ms }) => {
@@ -99,11 +101,8 @@ async function writeTable(
     TABLE_URL,
     withTable(await Deno.readTextFile(TABLE_URL), bits, table, `Measured on ${device.description}: ${shape}, ${format}`),
   );
-  console.log(
-    `\nThe table of weights of ${bits} bits is written, after ${
-      ((performance.now() - started) / 1000).toFixed(0)
-    } s. Kinds of layers that were not measured are as they were`,
-  );
+  const seconds = ((performance.now() - started) / 1000).toFixed(0);
+  console.log(`\nThe table for weights of ${bits} bits is written, after ${seconds} s. Kinds of layers that were not measured are as they were`);
 }
 
 async function timeLayer(

@@ -5,7 +5,7 @@
  */
 import type { UnitsDivision } from "../../kernels/linear/batch_units.ts";
 import type { LayerKind } from "../../kernels/linear/layer_kind.ts";
-import type { UnitsBits, UnitsTable } from "../../kernels/linear/units_table.ts";
+import type { UnitsTable } from "../../kernels/linear/units_table.ts";
 
 /** Where the table is. */
 export const TABLE_URL = new URL("../../kernels/linear/units_table.ts", import.meta.url);
@@ -47,7 +47,7 @@ export function chooseUnits(timings: readonly UnitsTiming[]): Partial<UnitsTable
 }
 
 /** The file's text with another table for weights of so many bits. @param origin what it is from, a sentence without a full stop */
-export function withTable(file: string, bits: UnitsBits, table: UnitsTable, origin: string): string {
+export function withTable(file: string, bits: number, table: UnitsTable, origin: string): string {
   const begin = new RegExp(`^  // .*\\n  ${bits}: \\{\\n`, "m").exec(file)!;
   const end = file.indexOf("\n  },\n", begin.index) + "\n  },\n".length;
   const rows = (kind: LayerKind) =>

@@ -14,7 +14,7 @@ import { type BatchDivision, batchMatvecBytes } from "./batch_matvec.ts";
 import { fitsBatchUnits, type UnitsDivision, unitsThreads } from "./batch_units.ts";
 import { kindOf, type LayerKind } from "./layer_kind.ts";
 import type { LinearConfig } from "./linear.ts";
-import { UNITS_TABLES, type UnitsBits } from "./units_table.ts";
+import { UNITS_TABLES } from "./units_table.ts";
 
 /**
  * How a layer is decoded in steps of up to `upTo` rows: by `matvec`, `itemsAtOnce` sharing a read of the weights, with so many `threads` if another runs beside it;
@@ -92,7 +92,8 @@ function waysOnUnits(layer: LayerShape, both: readonly LayerShape[], rows: numbe
   const able = both.filter(({ precise = false }) => !precise);
   if (able.length === 0 || rows === 0) return null;
   const largest = largestOf(able);
-  const table = (UNITS_TABLES[bitsPerWeight(largest.layout.format) as UnitsBits] ?? UNITS_TABLES[16])[kindOf(largest)];
+  const table = UNITS_TABLES[bitsPerWeight(largest.layout.format)]?.[kindOf(largest)];
+  if (table === undefined) return null;
   const used = table.slice(0, table.findIndex(([upTo]) => rows <= upTo) + 1);
   const fits = (division: UnitsDivision) =>
     able.every(({ layout, select }) => fitsBatchUnits({ layout, select, division, mostItems: rows }, workgroupLimit));
@@ -130,8 +131,10 @@ function itemsAtOnceOf({ select }: LayerShape): number {
   return select.kind === "all" ? ITEMS_AT_ONCE : 1;
 }
 
+/** The same in any order of the layers, as far as tables tell them apart. */
 function largestOf(layers: readonly LayerShape[]): LayerShape {
-  return layers.reduce((a, b) => (weightsOf(b) > weightsOf(a) ? b : a));
+  const bitsOf = ({ layout }: LayerShape) => bitsPerWeight(layout.format);
+  return layers.reduce((a, b) => ((weightsOf(b) - weightsOf(a) || bitsOf(b) - bitsOf(a)) > 0 ? b : a));
 }
 
 function weightsOf({ layout, outputs, matrices }: LayerShape): number {

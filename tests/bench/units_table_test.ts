@@ -17,7 +17,7 @@ describe("the table of divisions on matrix units", () => {
     const file = await Deno.readTextFile(TABLE_URL);
     for (const bits of [16, 8, 4] as const) {
       const [, origin] = new RegExp(`\\n  // ([^\\n]*)\\.\\n  ${bits}: `).exec(file)!;
-      const table = UNITS_TABLES[bits];
+      const table = UNITS_TABLES[bits]!;
       assertEquals(withTable(file, bits, table, origin), file);
       const written = withTable(file, bits, { ...table, head: [[Infinity, BASE]] as const }, "Made up");
       assert(written.includes(`\n  // Made up.\n  ${bits}: {\n`) && written.includes("    head: [\n      [Infinity, { columnParts: 4, "));

@@ -45,9 +45,20 @@ describe("how steps of several rows are decoded", () => {
     assertEquals(new Set(threads).size, 1);
   });
 
+  it("is alike for layers side by side on matrix units, whichever is asked about, though their weights are stored otherwise", () => {
+    const down = { ...large, outputs: 576 };
+    const q4 = (shape: LayerShape) => ({ ...shape, layout: matrixLayout("q4", shape.layout.columns) });
+    for (const [one, other] of [[down, q4(down)], [down, q4(large)], [large, q4(experts)], [q4(vocabulary), large]]) {
+      assertEquals(decodeWays(one, onUnits, other), decodeWays(other, onUnits, one));
+      assert(decodeWays(one, onUnits, other).every(({ units }) => units !== undefined));
+    }
+  });
+
   it("is on matrix units for models that decode many rows, whole layers of them with the same parts of their columns", () => {
     assertEquals([1, 4, 5, 64].map(paysOnUnits), [false, false, true, true]);
-    for (const shape of [large, small, experts, { ...experts, select: { kind: "expert", perInput: 1 } } as const, vocabulary, heads]) {
+    const shapes = [large, small, experts, { ...experts, select: { kind: "expert", perInput: 1 } } as const, vocabulary, heads];
+    const formats = ["bf16", "fp8", "q4"] as const;
+    for (const shape of shapes.flatMap((shape) => formats.map((format) => ({ ...shape, layout: matrixLayout(format, shape.layout.columns) })))) {
       const divisions = decodeWays(shape, { ...onUnits, rows: 200 }).map(({ units }) => units!);
       assertEquals(new Set(divisions.map(({ columnParts }) => columnParts)).size, 1, "the same bits for any number of rows");
       for (const { depth, columnParts } of divisions) assertEquals(depth % (16 * columnParts), 0);
