@@ -4,10 +4,11 @@
  * `--experimental-wasm-revectorize` makes one instruction of eight floats out of two of four that lie beside each other, where the processor has such. It needs
  * `--no-wasm-bounds-checks`: Deno leaves every access to be checked by two instructions, between which nothing can be joined. Without them an address beyond the end of
  * the device's memory ends the process instead of raising an error: addresses have 32 bits, and the device's memory, which can grow to 4 GiB and is shared, has that much
- * reserved for it from the beginning, the last page of it for what instructions add to an address of a block. Two things that would reach something else do not occur, and
- * V8 keeps from neither: an address in the last hundreds of bytes of all 32 bits to which an instruction adds some, as of a block less one; and a process whose address
- * space is limited (`ulimit -v`) to less than V8 wants by then, for which it reserves less and says nothing. So kernels are run by tests where every access is checked,
- * with each of their blocks at the end of memory (tests/support/wasm/guarded.ts).
+ * reserved for it from the beginning, the last page of it for what instructions add to an address of a block.
+ *
+ * V8 does not keep that an address in the last bytes of all 32 bits, plus what an instruction adds, reaches nothing; nor does it reserve, or say that it has not, all 4 GiB
+ * in a process whose address space is limited (`ulimit -v`). Only a kernel that leaves its blocks would tell. So tests run kernels where every access is checked, with each
+ * block in turn at the end of memory (tests/support/wasm/guarded.ts).
  *
  * @module
  */

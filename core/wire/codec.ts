@@ -7,7 +7,7 @@
  *
  * @module
  */
-// As modules: as what `require` loads, which Deno makes ready for, it takes each process 45 ms more.
+// The build in modules: for the one that `require` loads Deno sets up what Node has around it, in every process (bench/NOTES.md).
 import { Packr } from "msgpackr/pack";
 import { LatentmeshError, messageOf } from "../errors.ts";
 import { roundUp } from "../numeric.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-/** Compiles them. Through streams: loading Node's zlib for it takes a worker's process 35 ms. */
+/** Compiles them. Unpacked by a stream, since loading Node's zlib takes a worker's process longer (bench/NOTES.md). */
 export async function compilePacked(text: string): Promise<WebAssembly.Module> {
   return await WebAssembly.compile(await unpackModule(text));
 }
