@@ -131,10 +131,15 @@ function itemsAtOnceOf({ select }: LayerShape): number {
   return select.kind === "all" ? ITEMS_AT_ONCE : 1;
 }
 
-/** The same in any order of the layers, as far as tables tell them apart. */
+/** Of equally large ones, too, it is the same in any order of the layers, as far as a choice tells them apart. */
 function largestOf(layers: readonly LayerShape[]): LayerShape {
-  const bitsOf = ({ layout }: LayerShape) => bitsPerWeight(layout.format);
-  return layers.reduce((a, b) => ((weightsOf(b) - weightsOf(a) || bitsOf(b) - bitsOf(a)) > 0 ? b : a));
+  const kinds = Object.keys(LEAST_WEIGHTS);
+  const measures = (layer: LayerShape) => [weightsOf(layer), bitsPerWeight(layer.layout.format), layer.layout.columns, kinds.indexOf(kindOf(layer))];
+  return layers.reduce((a, b) => {
+    const [ours, theirs] = [measures(a), measures(b)];
+    const differs = ours.findIndex((measure, i) => measure !== theirs[i]);
+    return differs >= 0 && theirs[differs] > ours[differs] ? b : a;
+  });
 }
 
 function weightsOf({ layout, outputs, matrices }: LayerShape): number {

@@ -1,5 +1,6 @@
 import { describe, it } from "@std/testing/bdd";
 import { assert, assertEquals } from "@std/assert";
+import fc from "npm:fast-check@4.10.2";
 import { matrixLayout } from "../../core/model/packing.ts";
 import { divideForMatrixUnits, latentDecodeMatrix, splittingFor } from "../../kernels/latent_decode/matrix_units.ts";
 import { unitsThreads } from "../../kernels/linear/batch_units.ts";
@@ -52,6 +53,28 @@ describe("how steps of several rows are decoded", () => {
       assertEquals(decodeWays(one, onUnits, other), decodeWays(other, onUnits, one));
       assert(decodeWays(one, onUnits, other).every(({ units }) => units !== undefined));
     }
+  });
+
+  it("changes at the same numbers of rows for layers side by side, however large, of whatever kind and format", () => {
+    const selects = [{ kind: "all" }, { kind: "head", heads: 2 }, { kind: "expert", perInput: 2 }, { kind: "expert", perInput: 1 }] as const;
+    // Few sizes, so that many are equally large.
+    const shape = fc.record({
+      layout: fc.tuple(fc.constantFrom("bf16", "fp8", "q8", "q4", "f32"), fc.constantFrom(64, 256, 2048)).map(([format, columns]) =>
+        matrixLayout(format as "bf16", columns)
+      ),
+      outputs: fc.constantFrom(64, 256, 2048, 16384),
+      matrices: fc.constantFrom(1, 2, 8),
+      select: fc.constantFrom(...selects),
+    });
+    const choice = fc.record({ rows: fc.integer({ min: 1, max: 70 }), units: fc.boolean(), workgroupLimit: fc.constantFrom(16384, 49152) });
+    fc.assert(
+      fc.property(shape, shape, choice, (one, other, choice) => {
+        const told = (layer: LayerShape, beside: LayerShape) =>
+          decodeWays(layer, choice, beside).map(({ upTo, units, division, itemsAtOnce }) => ({ upTo, units, division, itemsAtOnce }));
+        assertEquals(told(one, other), told(other, one));
+      }),
+      { numRuns: 2000, seed: 7 },
+    );
   });
 
   it("is on matrix units for models that decode many rows, whole layers of them with the same parts of their columns", () => {
